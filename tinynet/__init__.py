@@ -1,0 +1,37 @@
+"""tinynet: a deep learning library that you can read in an afternoon.
+
+Keras's front door, hand-written backprop, NumPy and Numba inside. Start with ``tinynet.models.Sequential`` to use it,
+and with ``tinynet/layers/dense.py`` to read it.
+"""
+
+from tinynet import (
+    backend,
+    callbacks,
+    datasets,
+    initializers,
+    layers,
+    losses,
+    metrics,
+    models,
+    optimizers,
+    utils,
+)
+from tinynet.layers import Input
+from tinynet.models import Sequential
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Input",
+    "Sequential",
+    "backend",
+    "callbacks",
+    "datasets",
+    "initializers",
+    "layers",
+    "losses",
+    "metrics",
+    "models",
+    "optimizers",
+    "utils",
+]

@@ -1,0 +1,67 @@
+"""What the verbs ask of training data: checked once, before any work, so that mistakes have a name."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from tinynet.validation import check_number
+
+Array = npt.NDArray[Any]
+
+
+def check_data(verb: str, x: npt.ArrayLike, input_shape: tuple[int, ...] | None) -> Array:
+    """``x`` as an array of numbers of shape (n, *input_shape), n > 0; any shape (n, ...) where None is asked for.
+
+    Raises:
+        TypeError: it holds something other than real numbers.
+        ValueError: it is empty, or has another shape.
+    """
+    data = np.asarray(x)
+    if data.dtype.kind not in "biuf":
+        raise TypeError(f"{verb}: x must be an array of numbers, got dtype {data.dtype}.")
+    if data.ndim < 2:
+        raise ValueError(f"{verb}: x must be a batch of samples, got shape {data.shape}; one sample is x[None].")
+    if input_shape is not None and data.shape[1:] != input_shape:
+        hint = ""
+        if data.shape[1:] == input_shape[:-1] and input_shape[-1] == 1:
+            hint = " The channel axis is missing: x[..., None] adds it."
+        elif data.shape == input_shape:
+            hint = " The batch axis is missing: x[None] is a batch of one."
+        elif np.prod(data.shape[1:]) == np.prod(input_shape):
+            hint = f" x.reshape({('-1', *map(str, input_shape))}) has that shape.".replace("'", "")
+        expected = ", ".join(["n", *map(str, input_shape)])
+        raise ValueError(f"{verb}: the network takes x of shape ({expected}), got {data.shape}.{hint}")
+    if not len(data):
+        raise ValueError(f"{verb}: x is empty, its shape is {data.shape}.")
+    return data
+
+
+def check_same_length(verb: str, x: Array, y: npt.ArrayLike) -> None:
+    """Raise ValueError unless there is one label for each sample."""
+    n = len(np.asarray(y)) if np.ndim(y) else 0
+    if n != len(x):
+        raise ValueError(f"{verb}: x has {len(x)} samples, but y has {n} labels.")
+
+
+def split_off_validation(x: Array, classes: Array, share: float) -> tuple[Array, Array, Array, Array]:
+    """(x, classes) without, and with only, the last rows; warns where classes are missing from these.
+
+    Raises:
+        ValueError: the share is outside [0, 1), or leaves one side without samples.
+    """
+    share = check_number("fit", "validation_split", share, low=0, high=1)
+    n = int(len(x) * (1 - share))
+    if n in (0, len(x)):
+        raise ValueError(f"fit: validation_split={share:g} of {len(x)} samples leaves one of the two parts empty.")
+    missing = np.setdiff1d(classes[:n], classes[n:])
+    if len(missing):
+        warnings.warn(
+            f"validation_split={share:g} takes the last {len(x) - n} samples, and these have none of the classes "
+            f"{missing.tolist()}: is the data sorted? Shuffle it before fit.",
+            stacklevel=3,
+        )
+    return x[:n], classes[:n], x[n:], classes[n:]

@@ -1,0 +1,208 @@
+"""Initial weights: small random numbers, of a size that keeps signals from growing or fading from layer to layer.
+
+A weight's ``fan_in`` is the number of inputs that each output sums over, and ``fan_out`` the number of outputs that
+each input reaches. Uniform draws lie within [-limit, limit]; normal ones beyond two standard deviations are redrawn
+(and the deviation is corrected for that), as in Keras.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from tinynet.validation import check_choice, check_number, reject_arguments
+
+Array = npt.NDArray[Any]
+
+# Standard deviation of a standard normal variable restricted to [-2, 2].
+_TRUNCATED_STDDEV = 0.87962566103423978
+
+
+class Initializer:
+    """Draws an array of a shape: ``initializer(shape, rng)`` returns float32 numbers.
+
+    Args:
+        seed: draw from a generator of this seed, the same numbers at each call, instead of from ``rng``.
+    """
+
+    def __init__(self, seed: int | None = None, **unsupported: Any):
+        reject_arguments(type(self).__name__, unsupported)
+        self.seed = seed
+
+    def __call__(self, shape: tuple[int, ...], rng: np.random.Generator) -> Array:
+        """Return a new float32 array of ``shape``, drawn from ``rng``."""
+        rng = rng if self.seed is None else np.random.default_rng(self.seed)
+        return self.draw(shape, rng).astype(np.float32)
+
+    def draw(self, shape: tuple[int, ...], rng: np.random.Generator) -> Array:
+        """The numbers, before rounding to float32."""
+        raise NotImplementedError(f"{type(self).__name__} does not define draw(shape, rng).")
+
+
+def fans(shape: tuple[int, ...]) -> tuple[int, int]:
+    """(fan_in, fan_out) of a kernel (in, out) or (k_h, k_w, in, out); of a vector, its length twice."""
+    if len(shape) < 2:
+        return shape[0], shape[0]
+    window = math.prod(shape[:-2])
+    return window * shape[-2], window * shape[-1]
+
+
+class _Uniform(Initializer):
+    """Uniform in [-limit, limit], with a limit that depends on the fans."""
+
+    def limit(self, fan_in: int, fan_out: int) -> float:
+        raise NotImplementedError
+
+    def draw(self, shape: tuple[int, ...], rng: np.random.Generator) -> Array:
+        limit = self.limit(*fans(shape))
+        return rng.uniform(-limit, limit, shape)
+
+
+class _Normal(Initializer):
+    """Normal, cut off at two standard deviations, with a deviation that depends on the fans."""
+
+    def stddev(self, fan_in: int, fan_out: int) -> float:
+        raise NotImplementedError
+
+    def draw(self, shape: tuple[int, ...], rng: np.random.Generator) -> Array:
+        z = rng.standard_normal(shape)
+        while np.any(far := np.abs(z) > 2):
+            z[far] = rng.standard_normal(int(far.sum()))
+        return z * (self.stddev(*fans(shape)) / _TRUNCATED_STDDEV)
+
+
+class GlorotUniform(_Uniform):
+    """limit = sqrt(6 / (fan_in + fan_out)): for linear and sigmoid-like layers; Keras's default.
+
+    Source: X. Glorot, Y. Bengio, "Understanding the difficulty of training deep feedforward neural networks", 2010,
+    equation 16.
+    """
+
+    def limit(self, fan_in: int, fan_out: int) -> float:
+        return math.sqrt(6 / (fan_in + fan_out))
+
+
+class GlorotNormal(_Normal):
+    """stddev = sqrt(2 / (fan_in + fan_out)); the source is that of GlorotUniform, equation 12."""
+
+    def stddev(self, fan_in: int, fan_out: int) -> float:
+        return math.sqrt(2 / (fan_in + fan_out))
+
+
+class HeUniform(_Uniform):
+    """limit = sqrt(6 / fan_in): for layers followed by ReLU, which halves the signal.
+
+    Source: K. He, X. Zhang, S. Ren, J. Sun, "Delving Deep into Rectifiers", 2015, section 2.2.
+    """
+
+    def limit(self, fan_in: int, fan_out: int) -> float:
+        return math.sqrt(6 / fan_in)
+
+
+class HeNormal(_Normal):
+    """stddev = sqrt(2 / fan_in); the source is that of HeUniform, equation 10."""
+
+    def stddev(self, fan_in: int, fan_out: int) -> float:
+        return math.sqrt(2 / fan_in)
+
+
+class LecunUniform(_Uniform):
+    """limit = sqrt(3 / fan_in): keeps the variance of the sums at one.
+
+    Source: Y. LeCun, L. Bottou, G. Orr, K.-R. Müller, "Efficient BackProp", 1998, section 4.6.
+    """
+
+    def limit(self, fan_in: int, fan_out: int) -> float:
+        return math.sqrt(3 / fan_in)
+
+
+class LecunNormal(_Normal):
+    """stddev = sqrt(1 / fan_in); the source is that of LecunUniform."""
+
+    def stddev(self, fan_in: int, fan_out: int) -> float:
+        return math.sqrt(1 / fan_in)
+
+
+class RandomUniform(Initializer):
+    """Uniform in [minval, maxval)."""
+
+    def __init__(self, minval: float = -0.05, maxval: float = 0.05, seed: int | None = None, **unsupported: Any):
+        super().__init__(seed, **unsupported)
+        self.minval = check_number("RandomUniform", "minval", minval, low=-1e9)
+        self.maxval = check_number("RandomUniform", "maxval", maxval, low=self.minval)
+
+    def draw(self, shape: tuple[int, ...], rng: np.random.Generator) -> Array:
+        return rng.uniform(self.minval, self.maxval, shape)
+
+
+class RandomNormal(Initializer):
+    """Normal with the given mean and standard deviation, not cut off."""
+
+    def __init__(self, mean: float = 0.0, stddev: float = 0.05, seed: int | None = None, **unsupported: Any):
+        super().__init__(seed, **unsupported)
+        self.mean = check_number("RandomNormal", "mean", mean, low=-1e9)
+        self.stddev = check_number("RandomNormal", "stddev", stddev, low=0)
+
+    def draw(self, shape: tuple[int, ...], rng: np.random.Generator) -> Array:
+        return rng.normal(self.mean, self.stddev, shape)
+
+
+class Constant(Initializer):
+    """The same number everywhere."""
+
+    def __init__(self, value: float = 0.0, **unsupported: Any):
+        super().__init__(**unsupported)
+        self.value = check_number(type(self).__name__, "value", value, low=-1e9)
+
+    def draw(self, shape: tuple[int, ...], rng: np.random.Generator) -> Array:
+        return np.full(shape, self.value)
+
+
+class Zeros(Constant):
+    """Zeros: for biases. (Kernels of zeros would all learn the same.)"""
+
+    def __init__(self) -> None:
+        super().__init__(0.0)
+
+
+class Ones(Constant):
+    """Ones."""
+
+    def __init__(self) -> None:
+        super().__init__(1.0)
+
+
+INITIALIZERS: dict[str, type[Initializer]] = {
+    "glorot_uniform": GlorotUniform,
+    "glorot_normal": GlorotNormal,
+    "he_uniform": HeUniform,
+    "he_normal": HeNormal,
+    "lecun_uniform": LecunUniform,
+    "lecun_normal": LecunNormal,
+    "random_uniform": RandomUniform,
+    "random_normal": RandomNormal,
+    "zeros": Zeros,
+    "ones": Ones,
+}
+
+
+def get_initializer(owner: str, argument: str, value: str | Initializer | type[Initializer]) -> Initializer:
+    """The initializer for a name, a class or an instance.
+
+    Raises:
+        ValueError: the name is not known; it lists those that are.
+        TypeError: the value is none of these.
+    """
+    if isinstance(value, Initializer):
+        return value
+    if isinstance(value, type) and issubclass(value, Initializer):
+        return value()
+    if not isinstance(value, str):
+        raise TypeError(f"{owner}: {argument} must be a name or an Initializer, got {value!r}.")
+    by_class_name = {kind.__name__: kind for kind in INITIALIZERS.values()}
+    known = by_class_name if value in by_class_name else INITIALIZERS
+    check_choice(owner, argument, value, known)
+    return known[value]()

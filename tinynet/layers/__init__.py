@@ -1,0 +1,34 @@
+"""The layers, one idea per file; ``layer.py`` states the contract that all of them keep."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tinynet.layers.activation import Activation, Linear, ReLU, Softmax
+from tinynet.layers.conv2d import Conv2D
+from tinynet.layers.dense import Dense
+from tinynet.layers.flatten import Flatten
+from tinynet.layers.input import Input
+from tinynet.layers.layer import Layer
+from tinynet.layers.max_pooling2d import MaxPooling2D
+from tinynet.validation import refuse_keras_name
+
+MaxPool2D = MaxPooling2D
+
+__all__ = [
+    "Activation",
+    "Conv2D",
+    "Dense",
+    "Flatten",
+    "Input",
+    "Layer",
+    "Linear",
+    "MaxPool2D",
+    "MaxPooling2D",
+    "ReLU",
+    "Softmax",
+]
+
+
+def __getattr__(name: str) -> Any:
+    refuse_keras_name(__name__, name, __all__, hints={"InputLayer": "Write Input(shape=...)."})

@@ -1,0 +1,179 @@
+"""Activations: functions without parameters that act on each number (ReLU) or each row of numbers (softmax)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from tinynet import kernels
+from tinynet.layers.layer import Array, Layer, Shape
+from tinynet.validation import check_choice, reject_arguments
+
+
+class Linear(Layer):
+    """The identity, ``y = x``: what a layer without an activation has."""
+
+    def make(self, input_shape: Shape, rng: np.random.Generator) -> Shape:
+        return input_shape
+
+    def forward(self, x: Array) -> tuple[Array, Any]:
+        return self.check_input(x), None
+
+    def backward(self, dy: Array, cache: Any, *, need_dx: bool = True) -> tuple[Array | None, dict[str, Array]]:
+        return dy, {}
+
+
+class ReLU(Layer):
+    """Rectified linear unit: keeps what is positive, and makes the rest zero.
+
+        y  = np.maximum(x, 0)        x, y, dx, dy (n, ...)
+        dx = dy * (y > 0)
+
+    At 0 itself, where there is no slope, the gradient is 0. NaN stays NaN.
+
+    Source: V. Nair and G. Hinton, "Rectified Linear Units Improve Restricted Boltzmann Machines", 2010.
+
+    Example:
+        >>> relu = ReLU()
+        >>> relu.build((3,), np.random.default_rng(0))
+        (3,)
+        >>> y, cache = relu.forward(np.array([[-1.0, 0.0, 2.0]]))
+        >>> y
+        array([[0., 0., 2.]])
+        >>> relu.backward(np.array([[5.0, 6.0, 7.0]]), cache)[0]
+        array([[0., 0., 7.]])
+    """
+
+    def __init__(self, *, name: str | None = None, input_shape: Sequence[int] | None = None, **unsupported: Any):
+        for argument in ("negative_slope", "threshold", "max_value"):
+            if argument in unsupported:
+                value = {argument: unsupported.pop(argument)}
+                reject_arguments("ReLU", value, only={argument: (None, 0, 0.0) if argument != "max_value" else (None,)})
+        super().__init__(name=name, input_shape=input_shape, **unsupported)
+
+    def make(self, input_shape: Shape, rng: np.random.Generator) -> Shape:
+        return input_shape
+
+    def forward(self, x: Array) -> tuple[Array, Any]:
+        x = self.check_input(x)
+        y = np.maximum(x, 0)
+        return y, y
+
+    def backward(self, dy: Array, cache: Any, *, need_dx: bool = True) -> tuple[Array | None, dict[str, Array]]:
+        y = cache
+        dy = self.check_gradient(dy, len(y), y.dtype)
+        return kernels.relu_backward(dy, y), {}
+
+
+class Softmax(Layer):
+    """Turns each row of logits into probabilities that sum to one.
+
+        y  = exp(x) / exp(x).sum(axis=-1, keepdims=True)           x, y (..., classes)
+        dx = y * (dy - (dy * y).sum(axis=-1, keepdims=True))
+
+    ``dx`` is the product of dy with the Jacobian dy_i/dx_j = y_i * (delta_ij - y_j). The row maximum is subtracted
+    first, which changes nothing in y and keeps exp from overflowing. (In training, a final softmax and the
+    cross-entropy are differentiated together: see ``losses.py``.)
+
+    Source: I. Goodfellow, Y. Bengio, A. Courville, "Deep Learning", 2016, sections 4.1 and 6.2.2.3.
+
+    Example:
+        >>> softmax = Softmax()
+        >>> softmax.build((2,), np.random.default_rng(0))
+        (2,)
+        >>> softmax.forward(np.array([[0.0, 0.0], [1000.0, 0.0]]))[0]
+        array([[0.5, 0.5],
+               [1. , 0. ]])
+    """
+
+    def __init__(
+        self,
+        axis: int = -1,
+        *,
+        name: str | None = None,
+        input_shape: Sequence[int] | None = None,
+        **unsupported: Any,
+    ):
+        reject_arguments("Softmax", {"axis": axis}, only={"axis": (-1,)})
+        super().__init__(name=name, input_shape=input_shape, **unsupported)
+
+    def make(self, input_shape: Shape, rng: np.random.Generator) -> Shape:
+        return input_shape
+
+    def forward(self, x: Array) -> tuple[Array, Any]:
+        x = self.check_input(x)
+        y = np.exp(x - x.max(axis=-1, keepdims=True))
+        y /= y.sum(axis=-1, keepdims=True)
+        return y, y
+
+    def backward(self, dy: Array, cache: Any, *, need_dx: bool = True) -> tuple[Array | None, dict[str, Array]]:
+        y = cache
+        dy = self.check_gradient(dy, len(y), y.dtype)
+        return y * (dy - (dy * y).sum(axis=-1, keepdims=True)), {}
+
+    def before_softmax(self) -> Layer | None:
+        return _built_like(Linear(name=self.name), self)
+
+
+class Activation(Layer):
+    """An activation by name: ``Activation("relu")``, ``"softmax"`` or ``"linear"``.
+
+    Example:
+        >>> Activation("relu").function
+        <tinynet.layers.activation.ReLU object at ...>
+
+    Raises:
+        ValueError: the name is not known; it lists those that are.
+    """
+
+    def __init__(
+        self,
+        activation: str | Layer | None,
+        *,
+        name: str | None = None,
+        input_shape: Sequence[int] | None = None,
+        **unsupported: Any,
+    ):
+        super().__init__(name=name, input_shape=input_shape, **unsupported)
+        self.function = make_activation("Activation", activation)
+
+    def make(self, input_shape: Shape, rng: np.random.Generator) -> Shape:
+        return self.function.build(input_shape, rng)
+
+    def forward(self, x: Array) -> tuple[Array, Any]:
+        return self.function.forward(self.check_input(x))
+
+    def backward(self, dy: Array, cache: Any, *, need_dx: bool = True) -> tuple[Array | None, dict[str, Array]]:
+        return self.function.backward(dy, cache)
+
+    def before_softmax(self) -> Layer | None:
+        return self.function.before_softmax()
+
+
+ACTIVATIONS: dict[str, type[Layer]] = {"relu": ReLU, "softmax": Softmax, "linear": Linear}
+
+
+def make_activation(owner: str, activation: str | Layer | None) -> Layer:
+    """The activation layer for a name, None ("linear") or a layer such as ``ReLU()``.
+
+    Raises:
+        ValueError: the name is not known.
+        TypeError: it is neither a name nor an activation layer.
+    """
+    if activation is None:
+        return Linear()
+    if isinstance(activation, str):
+        check_choice(owner, "activation", activation, ACTIVATIONS)
+        return ACTIVATIONS[activation]()
+    if isinstance(activation, tuple(ACTIVATIONS.values())):
+        return type(activation)()
+    raise TypeError(
+        f"{owner}: activation must be one of {', '.join(map(repr, ACTIVATIONS))} or None, got {activation!r}."
+    )
+
+
+def _built_like(layer: Layer, other: Layer) -> Layer:
+    layer.input_shape, layer.output_shape = other.input_shape, other.output_shape
+    return layer

@@ -1,0 +1,187 @@
+"""Two-dimensional convolution: the same small filters looked for at every place of an image."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from tinynet import kernels
+from tinynet.initializers import Initializer
+from tinynet.layers.layer import Array, Layer, Shape
+from tinynet.layers.weighted import Weighted
+from tinynet.layers.window import Window
+from tinynet.validation import check_choice, check_int, check_pair, reject_arguments
+
+
+class Conv2D(Weighted):
+    """Slides ``filters`` small windows of weights over an image; each gives one channel of the output.
+
+    With the patch under each position of the window as a row of ``patches`` (see ``im2col`` in ``reference.py``), and
+    each filter as a column of ``W``, a convolution is one matrix product:
+
+        x        (n, h, w, c), with the zeros of padding="same" around it
+        patches  (n * out_h * out_w, k_h * k_w * c)
+        W        (k_h, k_w, c, filters), as (k_h * k_w * c, filters) in the products
+        b        (filters,)
+        y        (n, out_h, out_w, filters), as (n * out_h * out_w, filters) in the products
+
+        y  = patches @ W + b               patches = im2col(x)
+        dW = patches.T @ dy                db = dy.sum(axis=0)
+        dx = col2im(dy @ W.T)              without the padding
+
+    with ``activation`` applied to y, and its backward pass to dy first. As everywhere in deep learning, the filter is
+    not flipped: strictly speaking this is a cross-correlation.
+
+    Source: Y. LeCun, L. Bottou, Y. Bengio, P. Haffner, "Gradient-Based Learning Applied to Document Recognition",
+    1998, section II.A.
+
+    Args:
+        filters: number of filters, and so of output channels.
+        kernel_size: rows and columns of a filter; one integer means both.
+        strides: steps of the window in rows and columns; one integer means both.
+        padding: "valid" (the window stays inside the image) or "same" (see ``window.py``).
+        activation, use_bias, kernel_initializer, bias_initializer, input_shape, name: see ``Weighted``.
+
+    Raises:
+        ValueError: an argument is out of range, or the input is not an image that the filters fit into.
+        TypeError: an argument has the wrong type or is not known.
+
+    Example:
+        >>> conv = Conv2D(20, 5, padding="same")
+        >>> conv.build((28, 28, 1), np.random.default_rng(0))
+        (28, 28, 20)
+        >>> {name: param.shape for name, param in conv.params.items()}
+        {'W': (5, 5, 1, 20), 'b': (20,)}
+    """
+
+    def __init__(
+        self,
+        filters: int,
+        kernel_size: int | Sequence[int],
+        strides: int | Sequence[int] = 1,
+        padding: str = "valid",
+        *,
+        activation: str | Layer | None = None,
+        use_bias: bool = True,
+        kernel_initializer: str | Initializer = "glorot_uniform",
+        bias_initializer: str | Initializer = "zeros",
+        input_shape: Sequence[int] | None = None,
+        name: str | None = None,
+        **unsupported: Any,
+    ):
+        only_choices: dict[str, Sequence[Any]] = {
+            "data_format": (None, "channels_last"),
+            "dilation_rate": (1, (1, 1)),
+            "groups": (1,),
+        }
+        options = {key: unsupported.pop(key) for key in only_choices if key in unsupported}
+        reject_arguments("Conv2D", options, only=only_choices)
+        super().__init__(
+            activation=activation,
+            use_bias=use_bias,
+            kernel_initializer=kernel_initializer,
+            bias_initializer=bias_initializer,
+            input_shape=input_shape,
+            name=name,
+            **unsupported,
+        )
+        self.filters = check_int("Conv2D", "filters", filters)
+        check_choice("Conv2D", "padding", padding, ("valid", "same"))
+        kernel_size = check_pair("Conv2D", "kernel_size", kernel_size)
+        self.window = Window(kernel_size, check_pair("Conv2D", "strides", strides), padding)
+
+    def make(self, input_shape: Shape, rng: np.random.Generator) -> Shape:
+        self.pads = (top, bottom), (left, right) = self.window.pads(str(self), input_shape)
+        h, w, c = input_shape
+        output_shape = (*self.window.output_size(top + h + bottom, left + w + right), self.filters)
+        return self.make_weights((*self.window.size, c, self.filters), output_shape, rng)
+
+    def forward(self, x: Array) -> tuple[Array, Any]:
+        x = self.check_input(x)
+        W, b = self.weights(x.dtype)
+        x = np.pad(x, ((0, 0), *self.pads, (0, 0)))
+        y = convolve(x, W, self.window)
+        y += b
+        y, activation_cache = self.activation.forward(y)
+        return y, (x, activation_cache)
+
+    def backward(self, dy: Array, cache: Any, *, need_dx: bool = True) -> tuple[Array | None, dict[str, Array]]:
+        x, activation_cache = cache
+        dy = self.check_gradient(dy, len(x), x.dtype)
+        dy, _ = self.activation.backward(dy, activation_cache)
+        W, _ = self.weights(x.dtype)
+        dW = weight_gradient(x, dy, W, self.window)
+        db = dy.sum(axis=(0, 1, 2))
+        dx = self.crop(input_gradient(dy, W, x.shape, self.window)) if need_dx else None
+        return dx, self.grads_of(W=dW, b=db)
+
+    def crop(self, padded: Array) -> Array:
+        """The image without its padding."""
+        (top, bottom), (left, right) = self.pads
+        _, h, w, _ = padded.shape
+        return padded[:, top : h - bottom, left : w - right]
+
+
+# The matrix products, on a few images at a time, so that their patches stay in the processor's cache
+
+PATCH_BYTES = 1 << 19
+SPARSE = 0.4  # below this share of non-zeros in dy, skipping its zeros beats multiplying by them
+
+
+def chunks(n: int, bytes_per_image: int) -> Iterator[slice]:
+    """Slices of as many images as have about PATCH_BYTES of patches."""
+    step = max(1, PATCH_BYTES // bytes_per_image)
+    for start in range(0, n, step):
+        yield slice(start, start + step)
+
+
+def patches_of(x: Array, window: Window) -> Array:
+    """``im2col(x)``, laid out in memory so that what is copied lies side by side."""
+    if x.shape[-1] == 1:
+        return kernels.im2col_transposed(x, *window.size, *window.strides).T
+    return kernels.im2col(x, *window.size, *window.strides)
+
+
+def convolve(x: Array, W: Array, window: Window) -> Array:
+    """y = im2col(x) @ W, as images."""
+    (n, h, w, _), filters = x.shape, W.shape[-1]
+    out_h, out_w = window.output_size(h, w)
+    columns = W.reshape(-1, filters)
+    y = np.empty((n, out_h, out_w, filters), x.dtype)
+    for images in chunks(n, out_h * out_w * len(columns) * x.itemsize):
+        np.matmul(patches_of(x[images], window), columns, out=y[images].reshape(-1, filters))
+    return y
+
+
+def weight_gradient(x: Array, dy: Array, W: Array, window: Window) -> Array:
+    """dW = im2col(x).T @ dy, in the shape of W."""
+    n, out_h, out_w, filters = dy.shape
+    if is_sparse(dy) and W.shape[2] > 1:
+        dW_by_filter = np.zeros((filters, *W.shape[:3]), x.dtype)
+        kernels.conv2d_weight_gradient(x, dy, dW_by_filter, *window.strides)
+        return np.ascontiguousarray(dW_by_filter.transpose(1, 2, 3, 0))
+    dW = np.zeros((W.size // filters, filters), x.dtype)
+    for images in chunks(n, out_h * out_w * len(dW) * x.itemsize):
+        dW += patches_of(x[images], window).T @ dy[images].reshape(-1, filters)
+    return dW.reshape(W.shape)
+
+
+def input_gradient(dy: Array, W: Array, x_shape: Shape, window: Window) -> Array:
+    """dx = col2im(dy @ W.T), in the shape of the padded x."""
+    n, out_h, out_w, filters = dy.shape
+    dx = np.zeros(x_shape, dy.dtype)
+    rows = np.ascontiguousarray(W.transpose(3, 0, 1, 2))
+    if is_sparse(dy):
+        kernels.conv2d_input_gradient(dy, rows, dx, *window.strides)
+        return dx
+    for images in chunks(n, out_h * out_w * W[..., 0].size * dy.itemsize):
+        patches = dy[images].reshape(-1, filters) @ rows.reshape(filters, -1)
+        kernels.col2im(patches, dx[images], *window.size, *window.strides)
+    return dx
+
+
+def is_sparse(dy: Array) -> bool:
+    """Whether most of ``dy`` is zero, as max-pooling and ReLU make it: about 85% of it in LeNet."""
+    return kernels.count_nonzero(dy) < SPARSE * dy.size

@@ -1,0 +1,95 @@
+"""Fully connected layer: every output is a weighted sum of all inputs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from tinynet.initializers import Initializer
+from tinynet.layers.layer import Array, Layer, Shape
+from tinynet.layers.weighted import Weighted
+from tinynet.validation import check_int
+
+
+class Dense(Weighted):
+    """Fully connected layer: ``units`` weighted sums of all inputs, plus a bias.
+
+        y  = x @ W + b      x (n, in)   W (in, units)   b (units,)   y (n, units)
+        dW = x.T @ dy       db = dy.sum(axis=0)         dx = dy @ W.T
+
+    with ``activation`` applied to y, and its backward pass to dy first.
+
+    Source: D. Rumelhart, G. Hinton, R. Williams, "Learning representations by back-propagating errors", 1986.
+
+    Args:
+        units: number of outputs.
+        activation, use_bias, kernel_initializer, bias_initializer, input_shape, name: see ``Weighted``.
+
+    Raises:
+        ValueError: an argument is out of range, or the input is not a vector (put ``Flatten()`` before).
+        TypeError: an argument has the wrong type or is not known.
+
+    Example:
+        >>> dense = Dense(2, kernel_initializer="ones")
+        >>> dense.build((3,), np.random.default_rng(0))
+        (2,)
+        >>> y, cache = dense.forward(np.array([[1.0, 2.0, 3.0]]))
+        >>> y
+        array([[6., 6.]])
+        >>> dx, grads = dense.backward(np.array([[1.0, 10.0]]), cache)
+        >>> dx
+        array([[11., 11., 11.]])
+        >>> grads["W"]
+        array([[ 1., 10.],
+               [ 2., 20.],
+               [ 3., 30.]], dtype=float32)
+    """
+
+    def __init__(
+        self,
+        units: int,
+        activation: str | Layer | None = None,
+        use_bias: bool = True,
+        kernel_initializer: str | Initializer = "glorot_uniform",
+        bias_initializer: str | Initializer = "zeros",
+        *,
+        input_shape: Sequence[int] | None = None,
+        name: str | None = None,
+        **unsupported: Any,
+    ):
+        super().__init__(
+            activation=activation,
+            use_bias=use_bias,
+            kernel_initializer=kernel_initializer,
+            bias_initializer=bias_initializer,
+            input_shape=input_shape,
+            name=name,
+            **unsupported,
+        )
+        self.units = check_int("Dense", "units", units)
+
+    def make(self, input_shape: Shape, rng: np.random.Generator) -> Shape:
+        if len(input_shape) != 1:
+            raise ValueError(
+                f"{self} takes vectors, got samples of shape {input_shape}; add a Flatten() layer before it."
+            )
+        return self.make_weights((*input_shape, self.units), (self.units,), rng)
+
+    def forward(self, x: Array) -> tuple[Array, Any]:
+        x = self.check_input(x)
+        W, b = self.weights(x.dtype)
+        y = x @ W + b
+        y, activation_cache = self.activation.forward(y)
+        return y, (x, activation_cache)
+
+    def backward(self, dy: Array, cache: Any, *, need_dx: bool = True) -> tuple[Array | None, dict[str, Array]]:
+        x, activation_cache = cache
+        dy = self.check_gradient(dy, len(x), x.dtype)
+        dy, _ = self.activation.backward(dy, activation_cache)
+        W, _ = self.weights(x.dtype)
+        dW = x.T @ dy
+        db = dy.sum(axis=0)
+        dx = dy @ W.T if need_dx else None
+        return dx, self.grads_of(W=dW, b=db)

@@ -1,0 +1,34 @@
+"""Flatten: from images to vectors."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from tinynet.layers.layer import Array, Layer, Shape
+
+
+class Flatten(Layer):
+    """Lays each sample out as one vector, row by row, so that Dense layers can follow.
+
+        y  = x.reshape(n, -1)         x, dx (n, *shape)      y, dy (n, product of shape)
+        dx = dy.reshape(x.shape)
+
+    Example:
+        >>> Flatten().build((7, 7, 50), np.random.default_rng(0))
+        (2450,)
+    """
+
+    def make(self, input_shape: Shape, rng: np.random.Generator) -> Shape:
+        return (math.prod(input_shape),)
+
+    def forward(self, x: Array) -> tuple[Array, Any]:
+        x = self.check_input(x)
+        return x.reshape(len(x), -1), (x.shape, x.dtype)
+
+    def backward(self, dy: Array, cache: Any, *, need_dx: bool = True) -> tuple[Array | None, dict[str, Array]]:
+        shape, dtype = cache
+        dy = self.check_gradient(dy, shape[0], dtype)
+        return dy.reshape(shape), {}

@@ -1,0 +1,175 @@
+"""The contract that every layer keeps, and the checks that they share.
+
+A layer is a function ``y = f(x; params)`` that can be differentiated. Given the gradient ``dy`` of the loss with
+respect to its output it returns, by the chain rule, the gradients with respect to its input and its parameters:
+
+    output_shape = layer.build(input_shape, rng)   # shapes of one sample, without the batch axis; makes params
+    y, cache  = layer.forward(x)                   # cache: whatever backward will need, returned, never kept on self
+    dx, grads = layer.backward(dy, cache)          # grads: {"W": dW, "b": db}, the same keys as layer.params
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from tinynet.validation import check_int, check_shape, reject_arguments
+
+Array = npt.NDArray[Any]
+Shape = tuple[int, ...]
+
+_FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
+
+
+class Layer:
+    """One step of a network. Subclasses write ``make``, ``forward`` and ``backward``.
+
+    The rules, for every layer:
+
+    1. ``grads`` has the keys of ``params``, with the same shapes and dtypes; ``dx.shape == x.shape``.
+    2. ``forward`` and ``backward`` change neither their arguments nor the layer, so one layer serves many threads.
+    3. ``y`` and ``dx`` have the dtype of ``x``: float32 to train, float64 to check gradients.
+    4. ``backward`` is linear in ``dy``, and nothing divides by the batch size: only the loss takes a mean.
+    5. Randomness comes from the ``numpy.random.Generator`` given to ``build``.
+
+    Args:
+        name: how the layer is called in summaries and errors; a Sequential numbers unnamed layers ("dense_1").
+        input_shape: shape of one sample, without the batch axis, for the first layer of a Sequential.
+
+    Attributes:
+        params: the parameters by name, {} where there are none. They are updated in place, never rebound.
+        input_shape: shape of one input sample, once known.
+        output_shape: shape of one output sample, once built (None before).
+    """
+
+    def __init__(self, *, name: str | None = None, input_shape: Sequence[int] | None = None, **unsupported: Any):
+        owner = type(self).__name__
+        if name is not None and (not isinstance(name, str) or not name or "/" in name):
+            raise ValueError(f"{owner}: name must be a non-empty string without '/', got {name!r}.")
+        if "input_dim" in unsupported:
+            input_shape = (check_int(owner, "input_dim", unsupported.pop("input_dim")),)
+        reject_arguments(
+            owner,
+            unsupported,
+            only={"dtype": (None, "float32"), "trainable": (True,)},
+            hints={
+                "batch_input_shape": "Write input_shape, without the batch axis.",
+                "kernel_constraint": "tinynet has no constraints.",
+                "dtype": "Models train in float32; layer.astype('float64') makes a copy to check gradients with.",
+            },
+        )
+        self.name = name
+        self.input_shape: Shape | None = None if input_shape is None else check_shape(owner, "input_shape", input_shape)
+        self.output_shape: Shape | None = None
+        self.params: dict[str, Array] = {}
+
+    # What a layer is -----------------------------------------------------------------------------------------------
+
+    def build(self, input_shape: Sequence[int], rng: np.random.Generator) -> Shape:
+        """Make the parameters for samples of ``input_shape`` and return the shape of one output sample.
+
+        Raises:
+            ValueError: the layer cannot take this shape, or was built for another one already.
+        """
+        shape = check_shape(str(self), "input_shape", input_shape)
+        if self.input_shape is not None and self.input_shape != shape:
+            raise ValueError(f"{self} takes samples of shape {self.input_shape}, got {shape}.")
+        if self.output_shape is None:
+            self.output_shape = self.make(shape, rng)
+            self.input_shape = shape
+        return self.output_shape
+
+    def make(self, input_shape: Shape, rng: np.random.Generator) -> Shape:
+        """Fill ``self.params`` for this input shape and return the output shape; called once, by ``build``."""
+        raise NotImplementedError(f"{type(self).__name__} does not define make(input_shape, rng).")
+
+    def forward(self, x: Array) -> tuple[Array, Any]:
+        """Return the output for a batch ``x`` (n, *input_shape), and the cache that ``backward`` needs."""
+        raise NotImplementedError(f"{type(self).__name__} does not define forward(x).")
+
+    def backward(self, dy: Array, cache: Any, *, need_dx: bool = True) -> tuple[Array | None, dict[str, Array]]:
+        """Return ``dx`` and the gradients of the parameters, from ``dy`` (n, *output_shape).
+
+        With ``need_dx=False`` a layer whose ``dx`` costs work returns None for it: nobody reads the gradient of
+        the first layer's input.
+        """
+        raise NotImplementedError(f"{type(self).__name__} does not define backward(dy, cache).")
+
+    def before_softmax(self) -> Layer | None:
+        """This layer up to its logits, sharing its parameters; None if it does not end in a softmax."""
+        return None
+
+    # Parameters ----------------------------------------------------------------------------------------------------
+
+    def count_params(self) -> int:
+        """Number of trainable numbers in the layer."""
+        return sum(param.size for param in self.params.values())
+
+    def get_weights(self) -> list[Array]:
+        """Copies of the parameters, in Keras's order and layouts (kernel, then bias)."""
+        return [param.copy() for param in self.params.values()]
+
+    def set_weights(self, weights: Sequence[npt.ArrayLike]) -> None:
+        """Copy ``weights`` (as ``get_weights`` returns them) into the parameters; all are checked before any changes.
+
+        Raises:
+            ValueError: the layer is not built, or the number of arrays or a shape does not fit.
+        """
+        if self.output_shape is None:
+            raise ValueError(f"{self} has no weights yet: give it an input shape, or data, first.")
+        arrays = [np.asarray(weight) for weight in weights]
+        if len(arrays) != len(self.params):
+            raise ValueError(f"{self}: set_weights takes {len(self.params)} arrays, got {len(arrays)}.")
+        for (key, param), array in zip(self.params.items(), arrays, strict=True):
+            if array.shape != param.shape or array.dtype.kind not in "fiu":
+                raise ValueError(
+                    f"{self}: weight {key!r} is an array of numbers of shape {param.shape}, "
+                    f"got shape {array.shape} and dtype {array.dtype}."
+                )
+        for param, array in zip(self.params.values(), arrays, strict=True):
+            param[...] = array
+
+    def astype(self, dtype: npt.DTypeLike) -> Self:
+        """A copy of the layer whose parameters are float32 or float64: the latter to check gradients."""
+        if np.dtype(dtype) not in _FLOATS:
+            raise ValueError(f"{self}: layers compute in float32 or float64, got {np.dtype(dtype)}.")
+        twin = copy.deepcopy(self)
+        twin.params = {key: param.astype(dtype) for key, param in twin.params.items()}
+        return twin
+
+    # Checks that keep mistakes out of the kernels, which have no bounds checks of their own ---------------------------
+
+    def check_input(self, x: Array) -> Array:
+        """Return ``x`` as a C-contiguous array (itself if it is one); refuse what the layer cannot take."""
+        if self.input_shape is None or self.output_shape is None:
+            raise ValueError(f"{self} is not built: call build(input_shape, rng) first, or add it to a Sequential.")
+        if not isinstance(x, np.ndarray) or x.dtype not in _FLOATS:
+            kind = f"{x.dtype} array" if isinstance(x, np.ndarray) else type(x).__name__
+            raise TypeError(f"{self} takes a float32 or float64 array, got {kind}; x.astype('float32') converts it.")
+        if x.shape[1:] != self.input_shape or x.ndim != len(self.input_shape) + 1:
+            expected = ", ".join(["n", *map(str, self.input_shape)])
+            raise ValueError(f"{self} takes a batch of shape ({expected}), got {x.shape}.")
+        return np.ascontiguousarray(x)
+
+    def check_gradient(self, dy: Array, n: int, dtype: np.dtype[Any]) -> Array:
+        """Return ``dy`` as a C-contiguous (n, *output_shape) array of ``dtype``; refuse another shape."""
+        assert self.output_shape is not None, "backward needs the cache of a forward pass, which needs build"
+        if np.shape(dy) != (n, *self.output_shape):
+            raise ValueError(f"{self}: dy must have the shape of y, {(n, *self.output_shape)}, got {np.shape(dy)}.")
+        return np.ascontiguousarray(dy, dtype)
+
+    def params_as(self, dtype: np.dtype[Any]) -> list[Array]:
+        """The parameters in the dtype of the input (themselves where that is their dtype)."""
+        return [param.astype(dtype, copy=False) for param in self.params.values()]
+
+    def grads_of(self, **grads: Array) -> dict[str, Array]:
+        """The gradients by name, each in the dtype of its parameter; names that are no parameter are left out."""
+        return {key: grads[key].astype(param.dtype, copy=False) for key, param in self.params.items()}
+
+    def __str__(self) -> str:
+        kind = type(self).__name__
+        return f"{kind} {self.name!r}" if self.name else kind

@@ -1,0 +1,64 @@
+"""What Dense and Conv2D share: a kernel W, a bias b, and an activation applied to the weighted sums."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from tinynet.initializers import Initializer, get_initializer
+from tinynet.layers.activation import make_activation
+from tinynet.layers.layer import Array, Layer, Shape
+
+
+class Weighted(Layer):
+    """Base of the layers that compute ``activation(x * W + b)``, with * a matrix product or a convolution.
+
+    Args:
+        activation: "relu", "softmax", "linear", None (the same as "linear"), or an activation layer.
+        use_bias: whether there is a ``b`` to add.
+        kernel_initializer: name of, or instance from, ``tinynet.initializers``.
+        bias_initializer: the same for the bias.
+        name, input_shape: see ``Layer``.
+    """
+
+    def __init__(
+        self,
+        *,
+        activation: str | Layer | None = None,
+        use_bias: bool = True,
+        kernel_initializer: str | Initializer = "glorot_uniform",
+        bias_initializer: str | Initializer = "zeros",
+        name: str | None = None,
+        input_shape: Sequence[int] | None = None,
+        **unsupported: Any,
+    ):
+        owner = type(self).__name__
+        super().__init__(name=name, input_shape=input_shape, **unsupported)
+        self.activation = make_activation(owner, activation)
+        self.use_bias = bool(use_bias)
+        self.kernel_initializer = get_initializer(owner, "kernel_initializer", kernel_initializer)
+        self.bias_initializer = get_initializer(owner, "bias_initializer", bias_initializer)
+
+    def make_weights(self, kernel_shape: Shape, output_shape: Shape, rng: np.random.Generator) -> Shape:
+        """Draw W (and b, one for each entry of the kernel's last axis), and build the activation."""
+        self.params["W"] = self.kernel_initializer(kernel_shape, rng)
+        if self.use_bias:
+            self.params["b"] = self.bias_initializer(kernel_shape[-1:], rng)
+        return self.activation.build(output_shape, rng)
+
+    def weights(self, dtype: np.dtype[Any]) -> tuple[Array, Array]:
+        """(W, b) in the dtype of the input; without a bias, b is zero."""
+        W = self.params["W"]
+        b = self.params["b"] if self.use_bias else np.zeros(W.shape[-1:], dtype)
+        return W.astype(dtype, copy=False), b.astype(dtype, copy=False)
+
+    def before_softmax(self) -> Layer | None:
+        linear = self.activation.before_softmax()
+        if linear is None:
+            return None
+        twin = copy.copy(self)
+        twin.activation = linear
+        return twin

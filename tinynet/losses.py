@@ -1,0 +1,229 @@
+"""Softmax cross-entropy: how surprised the network is by the right answers, and the gradient of that.
+
+For one sample with logits z (classes,), probabilities p = softmax(z) and the true class t, written as a one-hot
+vector or as an integer, the loss is ``-log p[t]``. With m = max(z):
+
+    loss   = log(sum(exp(z - m))) - (z[t] - m)
+    dloss  = p - one_hot(t)                       (with respect to z)
+
+Softmax and logarithm are taken together, so that no probability is rounded to zero before its logarithm is taken;
+and the gradient, which is a long formula for each of the two alone, becomes ``p - t``.
+
+Source: I. Goodfellow, Y. Bengio, A. Courville, "Deep Learning", 2016, section 6.2.2.3; C. Bishop, "Pattern
+Recognition and Machine Learning", 2006, section 4.3.4.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from tinynet.validation import check_choice, refuse_keras_name, reject_arguments
+
+Array = npt.NDArray[Any]
+
+_SMALLEST = 1e-7  # Keras's epsilon: probabilities given from outside are kept this far from 0 and 1
+
+
+def softmax_cross_entropy(logits: Array, classes: Array) -> tuple[Array, Array]:
+    """The loss of each sample, and its gradient with respect to that sample's logits.
+
+    logits   (n, k)
+    classes  (n,) integers in 0..k-1
+    losses   (n,)        dlogits  (n, k): p - one_hot(classes)
+    """
+    rows = np.arange(len(logits))
+    z = logits - logits.max(axis=1, keepdims=True)
+    p = np.exp(z)
+    total = p.sum(axis=1, keepdims=True)
+    losses = np.log(total[:, 0]) - z[rows, classes]
+    p /= total
+    p[rows, classes] -= 1
+    return losses, p
+
+
+class Loss:
+    """Cross-entropy between the true classes and a softmax; the subclasses differ in how labels are written.
+
+    Args:
+        from_logits: whether the network's outputs are logits. If not, they are the probabilities of a final softmax.
+    """
+
+    def __init__(self, from_logits: bool = False, **unsupported: Any):
+        name = unsupported.pop("name", None)
+        reject_arguments(
+            type(self).__name__,
+            unsupported,
+            only={
+                "label_smoothing": (0, 0.0),
+                "axis": (-1,),
+                "reduction": ("sum_over_batch_size",),
+                "ignore_class": (None,),
+                "dtype": (None, "float32"),
+            },
+        )
+        self.name = name or self.default_name
+        self.from_logits = bool(from_logits)
+
+    default_name = "loss"
+
+    def check_labels(self, y: npt.ArrayLike, num_classes: int) -> Array:
+        """The labels as integers (n,) in 0..num_classes-1; ValueError says what is wrong with others."""
+        raise NotImplementedError
+
+    def value_and_gradient(self, logits: Array, classes: Array) -> tuple[Array, Array]:
+        """The loss of each sample, (n,), and its gradient with respect to that sample's logits, (n, k)."""
+        return softmax_cross_entropy(logits, classes)
+
+    def __call__(self, y_true: npt.ArrayLike, y_pred: npt.ArrayLike) -> float:
+        """The mean loss of predictions ``y_pred`` (n, k): logits if ``from_logits``, else probabilities."""
+        return float(self.per_sample(y_true, y_pred).mean())
+
+    def per_sample(self, y_true: npt.ArrayLike, y_pred: npt.ArrayLike) -> Array:
+        """The loss of each sample, (n,). Probabilities are scaled to sum to one and kept 1e-7 away from 0 and 1."""
+        outputs = np.asarray(y_pred)
+        if outputs.ndim != 2 or outputs.dtype.kind != "f":
+            raise ValueError(
+                f"{type(self).__name__}: y_pred must be an array of floats (n, classes), "
+                f"got shape {outputs.shape} and dtype {outputs.dtype}."
+            )
+        classes = self.check_labels(y_true, outputs.shape[1])
+        if len(classes) != len(outputs):
+            raise ValueError(f"{type(self).__name__}: {len(classes)} labels for {len(outputs)} predictions.")
+        if self.from_logits:
+            return softmax_cross_entropy(outputs, classes)[0]
+        p = outputs[np.arange(len(outputs)), classes] / outputs.sum(axis=1)
+        return -np.log(np.clip(p, _SMALLEST, 1 - _SMALLEST))
+
+
+class CategoricalCrossentropy(Loss):
+    """Cross-entropy for one-hot labels: each row of y is 1 at the true class and 0 elsewhere.
+
+    Example:
+        >>> loss = CategoricalCrossentropy()
+        >>> round(loss([[0, 1], [1, 0]], [[0.5, 0.5], [0.25, 0.75]]), 4)
+        1.0397
+    """
+
+    default_name = "categorical_crossentropy"
+
+    def check_labels(self, y: npt.ArrayLike, num_classes: int) -> Array:
+        labels = np.asarray(y)
+        if labels.ndim == 1:
+            raise ValueError(
+                f"categorical_crossentropy takes one-hot labels of shape (n, {num_classes}), got shape {labels.shape}; "
+                'use loss="sparse_categorical_crossentropy" for integer labels, or to_categorical(y).'
+            )
+        if labels.ndim != 2 or labels.shape[1] != num_classes:
+            hint = ""
+            if labels.ndim == 2 and labels.shape[1] == 1:
+                hint = (
+                    " (scikit-learn's LabelBinarizer makes a single column of two classes, and integer labels need "
+                    'loss="sparse_categorical_crossentropy"; to_categorical(y, num_classes) makes one column a class)'
+                )
+            raise ValueError(
+                f"categorical_crossentropy takes labels of shape (n, {num_classes}), one column for each output of "
+                f"the network, got shape {labels.shape}{hint}."
+            )
+        if labels.dtype.kind not in "biuf":
+            raise ValueError(f"categorical_crossentropy takes labels of zeros and ones, got dtype {labels.dtype}.")
+        ones = labels == 1
+        good = (ones | (labels == 0)).all(axis=1) & (ones.sum(axis=1) == 1)
+        if not good.all():
+            row = int(np.argmin(good))
+            hint = (
+                " A row of zeros is what scikit-learn's LabelBinarizer makes of a label that it did not see in fit."
+                if not labels[row].any()
+                else ""
+            )
+            raise ValueError(
+                f"categorical_crossentropy takes one-hot labels, with a single 1 in each row; row {row} is "
+                f"{np.array2string(labels[row], threshold=20)}.{hint}"
+            )
+        return ones.argmax(axis=1)
+
+
+class SparseCategoricalCrossentropy(Loss):
+    """Cross-entropy for integer labels: y is the number of the true class, from 0.
+
+    Example:
+        >>> loss = SparseCategoricalCrossentropy()
+        >>> round(loss([1, 0], [[0.5, 0.5], [0.25, 0.75]]), 4)
+        1.0397
+    """
+
+    default_name = "sparse_categorical_crossentropy"
+
+    def check_labels(self, y: npt.ArrayLike, num_classes: int) -> Array:
+        labels = np.asarray(y)
+        if labels.ndim == 2 and labels.shape[1] == 1:
+            labels = labels[:, 0]
+        if labels.ndim != 1:
+            raise ValueError(
+                f"sparse_categorical_crossentropy takes integer labels of shape (n,), got shape {labels.shape}; "
+                'use loss="categorical_crossentropy" for one-hot labels.'
+            )
+        if labels.dtype.kind not in "biuf" or (labels.dtype.kind == "f" and not np.array_equal(labels, labels // 1)):
+            raise ValueError(f"sparse_categorical_crossentropy takes integer labels, got dtype {labels.dtype}.")
+        if labels.size and not (labels.min() >= 0 and labels.max() < num_classes):
+            raise ValueError(
+                f"sparse_categorical_crossentropy: the network has {num_classes} outputs, so labels must be in "
+                f"0..{num_classes - 1}, got values from {labels.min()} to {labels.max()}."
+            )
+        return labels.astype(np.intp)
+
+
+def categorical_crossentropy(y_true: npt.ArrayLike, y_pred: npt.ArrayLike, from_logits: bool = False) -> Array:
+    """The loss of each sample, (n,), for one-hot labels; see ``CategoricalCrossentropy``."""
+    return CategoricalCrossentropy(from_logits).per_sample(y_true, y_pred)
+
+
+def sparse_categorical_crossentropy(y_true: npt.ArrayLike, y_pred: npt.ArrayLike, from_logits: bool = False) -> Array:
+    """The loss of each sample, (n,), for integer labels; see ``SparseCategoricalCrossentropy``."""
+    return SparseCategoricalCrossentropy(from_logits).per_sample(y_true, y_pred)
+
+
+LOSSES: dict[str, type[Loss]] = {
+    "categorical_crossentropy": CategoricalCrossentropy,
+    "sparse_categorical_crossentropy": SparseCategoricalCrossentropy,
+}
+_BY_FUNCTION: dict[Callable[..., Any], type[Loss]] = {
+    categorical_crossentropy: CategoricalCrossentropy,
+    sparse_categorical_crossentropy: SparseCategoricalCrossentropy,
+}
+
+
+def get_loss(loss: str | Loss | type[Loss] | Callable[..., Any]) -> Loss:
+    """The loss for a name, a class, an instance, or one of the two functions of this module.
+
+    Raises:
+        ValueError: the name is not known; it lists those that are.
+        TypeError: the value is none of these.
+    """
+    if isinstance(loss, Loss):
+        return loss
+    if isinstance(loss, type) and issubclass(loss, Loss):
+        return loss()
+    if isinstance(loss, str):
+        check_choice("compile", "loss", loss, LOSSES)
+        return LOSSES[loss]()
+    if callable(loss) and loss in _BY_FUNCTION:
+        return _BY_FUNCTION[loss]()
+    raise TypeError(f"compile: loss must be one of {', '.join(LOSSES)} or a Loss of tinynet.losses, got {loss!r}.")
+
+
+__all__ = [
+    "CategoricalCrossentropy",
+    "Loss",
+    "SparseCategoricalCrossentropy",
+    "categorical_crossentropy",
+    "softmax_cross_entropy",
+    "sparse_categorical_crossentropy",
+]
+
+
+def __getattr__(name: str) -> Any:
+    refuse_keras_name(__name__, name, __all__)

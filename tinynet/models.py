@@ -1,0 +1,367 @@
+"""Sequential: a network with Keras's verbs: compile, fit, evaluate, predict."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from tinynet import data_checks, training
+from tinynet.callbacks import Callback, CallbackList, History, check_callbacks
+from tinynet.layers.layer import Array, Layer
+from tinynet.losses import Loss, get_loss
+from tinynet.metrics import Accuracy, get_metrics
+from tinynet.network import Network
+from tinynet.optimizers import SGD, get_optimizer
+from tinynet.parallel import resolve_num_threads
+from tinynet.progress import Progress, check_verbose, report, shows_bar
+from tinynet.summary import summary_table
+from tinynet.utils import new_generator
+from tinynet.validation import check_int, refuse_keras_name, reject_arguments
+
+
+class Sequential(Network):
+    """A network of layers in a row that can be compiled, trained, evaluated and used, as in Keras.
+
+    Args:
+        layers: the layers, as if added one by one.
+        name: what the model is called in summaries.
+        seed: makes initial weights and the order of training samples repeat; see also ``utils.set_random_seed``.
+        num_threads: threads to work on; by default TINYNET_NUM_THREADS, or every core this process may use. The
+            results do not depend on it. It is an attribute too, and can be set at any time.
+
+    Attributes:
+        layers, params, input_shape, output_shape: see ``Network`` and ``Layer``.
+        loss, optimizer, metrics: what ``compile`` was given.
+        history: the ``History`` of the last ``fit``.
+        stop_training: set to True by a callback, ends training after the batch.
+
+    Example:
+        >>> from tinynet.layers import Dense, Input
+        >>> model = Sequential([Input((4,)), Dense(8, activation="relu"), Dense(3, activation="softmax")], seed=0)
+        >>> model.compile(optimizer="sgd", loss="sparse_categorical_crossentropy", metrics=["accuracy"])
+        >>> x, y = np.eye(4)[[0, 1, 2]], np.array([0, 1, 2])
+        >>> history = model.fit(x, y, epochs=200, verbose=0)
+        >>> model.predict(x).argmax(axis=1)
+        array([0, 1, 2])
+    """
+
+    def __init__(
+        self,
+        layers: Iterable[Layer] | None = None,
+        name: str | None = None,
+        *,
+        seed: int | None = None,
+        num_threads: int | None = None,
+        **unsupported: Any,
+    ):
+        reject_arguments("Sequential", unsupported, only={"trainable": (True,)})
+        super().__init__(new_generator(seed), name=name)
+        self.num_threads = num_threads  # type: ignore[assignment]
+        self.loss: Loss | None = None
+        self.optimizer: SGD | None = None
+        self.metrics: list[Accuracy] = []
+        self.history: History | None = None
+        self.stop_training = False
+        if isinstance(layers, Layer):
+            raise TypeError(f"Sequential takes a list of layers, got one layer, {layers}; write Sequential([...]).")
+        for layer in layers or []:
+            self.add(layer)
+
+    @property
+    def num_threads(self) -> int:
+        """How many threads work at once."""
+        return resolve_num_threads(self._num_threads)
+
+    @num_threads.setter
+    def num_threads(self, num_threads: int | None) -> None:
+        self._num_threads = None if num_threads is None else check_int("Sequential", "num_threads", num_threads)
+
+    @property
+    def metrics_names(self) -> list[str]:
+        """The names of what ``evaluate`` returns: "loss", then the metrics."""
+        return ["loss", *(metric.name for metric in self.metrics)]
+
+    # compile -------------------------------------------------------------------------------------------------------
+
+    def compile(
+        self,
+        optimizer: str | SGD | type[SGD] | None = None,
+        loss: str | Loss | type[Loss] | Callable[..., Any] | None = None,
+        metrics: Sequence[str | Accuracy] | None = None,
+        **unsupported: Any,
+    ) -> None:
+        """Say how to learn: the optimizer, the loss to make small, and the metrics to watch.
+
+        Args:
+            optimizer: an optimizer from ``tinynet.optimizers``, or its name.
+            loss: a loss from ``tinynet.losses``, or its name. A network that ends in a softmax is trained from its
+                logits; one that does not needs a loss with ``from_logits=True``.
+            metrics: a list of names ("accuracy") or of metrics from ``tinynet.metrics``.
+
+        Raises:
+            ValueError, TypeError: one is missing, not known, or does not fit the network's last layer.
+        """
+        reject_arguments(
+            "compile",
+            unsupported,
+            only={
+                "loss_weights": (None,),
+                "weighted_metrics": (None, []),
+                "run_eagerly": (False, None),
+                "steps_per_execution": (1, None),
+                "jit_compile": ("auto", None, False, True),  # the layers are compiled by Numba in any case
+                "auto_scale_loss": (True,),
+            },
+        )
+        if optimizer is None or loss is None:
+            raise TypeError('compile needs both, as in compile(optimizer="sgd", loss="categorical_crossentropy").')
+        new_optimizer, new_loss, new_metrics = get_optimizer(optimizer), get_loss(loss), get_metrics(metrics)
+        if self.output_shape is not None:
+            self._up_to_logits(new_loss)
+        self.optimizer, self.loss, self.metrics = new_optimizer, new_loss, new_metrics
+
+    def up_to_logits(self) -> tuple[Layer, Loss, SGD]:
+        """The network without its final softmax, the loss and the optimizer; ValueError before ``compile``."""
+        if self.loss is None or self.optimizer is None:
+            raise ValueError("The model is not compiled: call compile(optimizer=..., loss=...) first.")
+        return self._up_to_logits(self.loss), self.loss, self.optimizer
+
+    def _up_to_logits(self, loss: Loss) -> Layer:
+        if self.output_shape is None or len(self.output_shape) != 1 or self.output_shape[0] < 2:
+            raise ValueError(
+                "Cross-entropy needs one output for each class, two or more, as a vector; this network's outputs have "
+                f"shape {self.output_shape}. End it with Flatten() and Dense(classes)."
+            )
+        before_softmax = self.before_softmax()
+        if loss.from_logits and before_softmax is not None:
+            raise ValueError(
+                f"{loss.name} with from_logits=True expects logits, but the network ends in a softmax; "
+                "leave out one of the two."
+            )
+        if not loss.from_logits and before_softmax is None:
+            raise ValueError(
+                f"{loss.name} expects probabilities, but the network ends in {self.layers[-1]} without a softmax; "
+                'add Activation("softmax"), or use the loss with from_logits=True.'
+            )
+        return before_softmax or self
+
+    # fit -----------------------------------------------------------------------------------------------------------
+
+    def fit(
+        self,
+        x: npt.ArrayLike,
+        y: npt.ArrayLike,
+        batch_size: int | None = None,
+        epochs: int = 1,
+        verbose: int | str = "auto",
+        callbacks: Callback | Sequence[Callback] | None = None,
+        validation_split: float = 0.0,
+        validation_data: tuple[npt.ArrayLike, npt.ArrayLike] | None = None,
+        shuffle: bool = True,
+        initial_epoch: int = 0,
+        **unsupported: Any,
+    ) -> History:
+        """Train on samples ``x`` (n, *input_shape) with labels ``y`` and return the figures of each epoch.
+
+        Args:
+            x: numbers of any type; they are converted to float32 batch by batch, but not scaled.
+            y: one-hot (n, classes) or integers (n,), as the loss says.
+            batch_size: samples for each step of the optimizer; 32 by default.
+            epochs: the number of the last epoch; how often to go through the data, if ``initial_epoch`` is 0.
+            verbose: 0 silent; 1 or "auto" a progress bar and a line an epoch; 2 a line an epoch.
+            callbacks: see ``tinynet.callbacks``.
+            validation_split: share of the samples, the last ones, to watch and not to learn from.
+            validation_data: (x, y) to watch; it wins over ``validation_split``.
+            shuffle: take the samples in a new random order in each epoch.
+            initial_epoch: the number of epochs already done.
+
+        Raises:
+            ValueError, TypeError: the data or an argument does not fit; nothing has been changed then.
+        """
+        reject_arguments("fit", unsupported, only=_FIT_ONLY, hints=_FIT_HINTS)
+        batch_size = 32 if batch_size is None else check_int("fit", "batch_size", batch_size)
+        initial_epoch = check_int("fit", "initial_epoch", initial_epoch, minimum=0)
+        epochs = check_int("fit", "epochs", epochs)
+        check_verbose("fit", verbose)
+        if not isinstance(shuffle, (bool, np.bool_)):
+            raise TypeError(f"fit: shuffle must be True or False, got {shuffle!r}.")
+        given = check_callbacks(callbacks)
+        images, classes = self._check("fit", x, y)
+        validate = None
+        if validation_data is not None:
+            if not isinstance(validation_data, (tuple, list)) or len(validation_data) != 2:
+                raise ValueError("fit: validation_data must be a pair (x, y).")
+            validation = self._check("fit, validation_data", *validation_data)
+        elif validation_split:
+            images, classes, *validation = data_checks.split_off_validation(images, classes, validation_split)
+        if validation_data is not None or validation_split:
+
+            def validate() -> dict[str, float]:
+                return training.evaluate(self, *validation, batch_size)
+
+        self.history, self.stop_training = History(), False
+        progress = [Progress(len(images), batch_size, bar=shows_bar(verbose))] if verbose != 0 else []
+        params = {"verbose": verbose, "epochs": epochs, "steps": -(-len(images) // batch_size)}
+        training.train(
+            self,
+            images,
+            classes,
+            batch_size=batch_size,
+            epochs=range(initial_epoch, epochs),
+            shuffle=bool(shuffle),
+            validate=validate,
+            callbacks=CallbackList([self.history, *progress, *given], self, params),
+        )
+        return self.history
+
+    # evaluate, predict ---------------------------------------------------------------------------------------------
+
+    def evaluate(
+        self,
+        x: npt.ArrayLike,
+        y: npt.ArrayLike,
+        batch_size: int | None = None,
+        verbose: int | str = "auto",
+        *,
+        return_dict: bool = False,
+        **unsupported: Any,
+    ) -> float | list[float] | dict[str, float]:
+        """The mean loss and metrics on ``x`` with labels ``y``: [loss, accuracy], or the loss alone without metrics.
+
+        With ``return_dict=True``, {"loss": ..., "accuracy": ...}. With ``verbose`` other than 0, a line is printed.
+
+        Raises:
+            ValueError, TypeError: the data or an argument does not fit.
+        """
+        reject_arguments("evaluate", unsupported, only=_EVALUATE_ONLY)
+        batch_size = 32 if batch_size is None else check_int("evaluate", "batch_size", batch_size)
+        check_verbose("evaluate", verbose)
+        images, classes = self._check("evaluate", x, y)
+        with report(f"{len(images):,} images", shown=verbose != 0) as logs:
+            logs |= training.evaluate(self, images, classes, batch_size)
+        return dict(logs) if return_dict else _as_list(logs)
+
+    def predict(
+        self, x: npt.ArrayLike, batch_size: int | None = None, verbose: int | str = 0, **unsupported: Any
+    ) -> Array:
+        """The network's outputs for ``x`` (n, *input_shape): probabilities (n, classes) if it ends in a softmax.
+
+        Batches bound the memory; the outputs depend on their size by no more than rounding. ``verbose`` other than 0
+        prints a line at the end.
+
+        Raises:
+            ValueError, TypeError: the data or an argument does not fit.
+        """
+        reject_arguments("predict", unsupported, only={"steps": (None,), "callbacks": (None,)})
+        batch_size = 32 if batch_size is None else check_int("predict", "batch_size", batch_size)
+        check_verbose("predict", verbose)
+        images = self._check_x("predict", x)
+        with report(f"{len(images):,} images", shown=verbose != 0):
+            return training.predict(self, images, batch_size)
+
+    # One batch -----------------------------------------------------------------------------------------------------
+
+    def loss_and_gradients(self, x: npt.ArrayLike, y: npt.ArrayLike) -> tuple[float, dict[str, Array]]:
+        """The mean loss of a batch and its gradients by parameter name: a training step, in the open, is
+
+            loss, grads = model.loss_and_gradients(x, y)
+            model.optimizer.step(model.params, grads)
+
+        Raises:
+            ValueError, TypeError: the data does not fit, or the model is not compiled.
+        """
+        images, classes = self._check("loss_and_gradients", x, y)
+        result = training.run_batch(self, images.astype(self.dtype, copy=False), classes, gradients=True)
+        return result.loss / result.num_samples, result.grads
+
+    def train_on_batch(
+        self, x: npt.ArrayLike, y: npt.ArrayLike, *, return_dict: bool = False, **unsupported: Any
+    ) -> float | list[float] | dict[str, float]:
+        """One step of the optimizer; returns this batch's figures, as ``evaluate`` does, from before the step.
+
+        Raises:
+            ValueError, TypeError: the data does not fit, or the model is not compiled.
+        """
+        reject_arguments("train_on_batch", unsupported, only={"sample_weight": (None,), "class_weight": (None,)})
+        images, classes = self._check("train_on_batch", x, y)
+        logs = training.train_step(self, images, classes).means(self.metrics_names)
+        return logs if return_dict else _as_list(logs)
+
+    def test_on_batch(
+        self, x: npt.ArrayLike, y: npt.ArrayLike, *, return_dict: bool = False, **unsupported: Any
+    ) -> float | list[float] | dict[str, float]:
+        """This batch's figures, as ``evaluate`` returns them.
+
+        Raises:
+            ValueError, TypeError: the data does not fit, or the model is not compiled.
+        """
+        reject_arguments("test_on_batch", unsupported, only={"sample_weight": (None,)})
+        images, classes = self._check("test_on_batch", x, y)
+        logs = training.evaluate(self, images, classes, len(images))
+        return logs if return_dict else _as_list(logs)
+
+    # What it is made of --------------------------------------------------------------------------------------------
+
+    def get_layer(self, name: str | None = None, index: int | None = None) -> Layer:
+        """The layer of a name, or at an index.
+
+        Raises:
+            ValueError: there is none, or not exactly one of the two was given.
+        """
+        if (name is None) == (index is None):
+            raise ValueError("get_layer takes either a name or an index.")
+        names = [layer.name for layer in self.layers]
+        if index is not None and -len(names) <= index < len(names):
+            return self.layers[index]
+        if name in names:
+            return self.layers[names.index(name)]
+        raise ValueError(f"get_layer: no layer {name if index is None else index!r}; there are {names}.")
+
+    def summary(self, print_fn: Callable[[str], Any] = print, **unsupported: Any) -> None:
+        """Print the layers, their output shapes and their numbers of parameters, as a table."""
+        only = {"line_length": (None,), "positions": (None,), "expand_nested": (False,), "show_trainable": (False,)}
+        reject_arguments("summary", unsupported, only=only)
+        print_fn(summary_table(self))
+
+    # Checks --------------------------------------------------------------------------------------------------------
+
+    def _check_x(self, verb: str, x: npt.ArrayLike) -> Array:
+        """``x`` as an array; the first data that a model without an input shape sees builds it."""
+        if self.output_shape is None:
+            self.build(data_checks.check_data(verb, x, None).shape[1:])
+        return data_checks.check_data(verb, x, self.input_shape)
+
+    def _check(self, verb: str, x: npt.ArrayLike, y: npt.ArrayLike) -> tuple[Array, Array]:
+        """(x, classes): the samples as an array, and the labels as integers."""
+        images = self._check_x(verb, x)
+        data_checks.check_same_length(verb, images, y)
+        _, loss, _ = self.up_to_logits()
+        assert self.output_shape is not None, "checking x has built the model"
+        return images, loss.check_labels(y, self.output_shape[0])
+
+
+_FIT_ONLY: Mapping[str, Sequence[Any]] = {
+    "class_weight": (None,),
+    "sample_weight": (None,),
+    "steps_per_epoch": (None,),
+    "validation_steps": (None,),
+    "validation_batch_size": (None,),
+    "validation_freq": (1,),
+}
+_FIT_HINTS = {"steps_per_epoch": "Give fit fewer samples, or stop with a callback.", "nb_epoch": "Write epochs."}
+_EVALUATE_ONLY: Mapping[str, Sequence[Any]] = {"sample_weight": (None,), "steps": (None,), "callbacks": (None,)}
+
+
+def _as_list(logs: Mapping[str, float]) -> float | list[float]:
+    values = list(logs.values())
+    return values if len(values) > 1 else values[0]
+
+
+__all__ = ["Sequential"]
+
+
+def __getattr__(name: str) -> Any:
+    refuse_keras_name(__name__, name, __all__, hints={"Model": "Layers in a row are a Sequential."})

@@ -1,0 +1,135 @@
+"""Layers in a row: the chain rule, once forward and once back. The result is again a layer."""
+
+from __future__ import annotations
+
+import copy
+import re
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from tinynet.layers.input import Input
+from tinynet.layers.layer import Array, Layer, Shape
+
+
+class Network(Layer):
+    """A chain of layers, each fed with the output of the one before; it keeps the contract of a layer.
+
+    Attributes:
+        layers: the layers, in order (``Input`` is no layer: it only says the shape).
+        params: the parameters of all layers, as "layer name/parameter name", in order; the layers' own arrays.
+        rng: the generator that draws initial weights (and, in ``Sequential``, the order of training samples).
+    """
+
+    def __init__(self, rng: np.random.Generator, *, name: str | None = None):
+        self.layers: list[Layer] = []
+        super().__init__(name=name)
+        self.rng = rng
+
+    def add(self, layer: Layer) -> None:
+        """Append a layer; where the input shape is known, build it.
+
+        Raises:
+            TypeError: it is not a layer.
+            ValueError: it does not fit what comes before it, its name is taken, or an Input is not the first.
+        """
+        if isinstance(layer, type) and issubclass(layer, Layer):
+            raise TypeError(f"add takes a layer, got the class {layer.__name__}; write {layer.__name__}(...).")
+        if not isinstance(layer, Layer):
+            raise TypeError(f"add takes a layer of tinynet.layers, got {layer!r}.")
+        if isinstance(layer, Input):
+            if self.layers or self.input_shape is not None:
+                raise ValueError("Input says the shape of the samples, so it comes first, and once.")
+            self.input_shape = layer.input_shape
+            return
+        name = layer.name
+        if name is None:
+            layer.name = self._free_name(type(layer).__name__)
+        elif any(other.name == name for other in self.layers):
+            raise ValueError(f"There is a layer named {name!r} already; every layer needs a name of its own.")
+        try:
+            if self.input_shape is None and not self.layers and layer.input_shape is not None:
+                self.input_shape = layer.input_shape
+            if self.input_shape is not None:
+                self.output_shape = layer.build(self.output_shape or self.input_shape, self.rng)
+        except ValueError:
+            layer.name = name
+            raise
+        self.layers.append(layer)
+
+    def build(self, input_shape: Sequence[int | None], rng: np.random.Generator | None = None) -> Shape:
+        """Build all layers for samples of ``input_shape``; a leading None, Keras's batch axis, is left out."""
+        shape = tuple(input_shape)
+        if shape[:1] == (None,):
+            shape = shape[1:]
+        return super().build(shape, self.rng if rng is None else rng)  # type: ignore[arg-type]
+
+    def make(self, input_shape: Shape, rng: np.random.Generator) -> Shape:
+        if not self.layers:
+            raise ValueError("The network has no layers; add some first.")
+        shape = input_shape
+        for layer in self.layers:
+            shape = layer.build(shape, rng)
+        return shape
+
+    def forward(self, x: Array) -> tuple[Array, Any]:
+        """y = f_k(... f_2(f_1(x))), and the layers' caches."""
+        y, caches = self.check_input(x), []
+        for layer in self.layers:
+            y, cache = layer.forward(y)
+            caches.append(cache)
+        return y, caches
+
+    def backward(self, dy: Array, cache: Any, *, need_dx: bool = True) -> tuple[Array | None, dict[str, Array]]:
+        """The chain rule, from the last layer to the first: each layer's dx is the dy of the one before."""
+        first = 0
+        if not need_dx:  # no further than the first layer that has something to learn
+            first = next((i for i, layer in enumerate(self.layers) if layer.params), len(self.layers))
+        grads = {}
+        dx: Array | None = dy
+        for i in reversed(range(first, len(self.layers))):
+            assert dx is not None, "only the first layer is asked for no dx"
+            dx, layer_grads = self.layers[i].backward(dx, cache[i], need_dx=need_dx or i > first)
+            grads |= {f"{self.layers[i].name}/{key}": grad for key, grad in layer_grads.items()}
+        return dx if need_dx else None, {key: grads[key] for key in self.params}
+
+    def before_softmax(self) -> Layer | None:
+        linear = self.layers[-1].before_softmax() if self.layers else None
+        if linear is None:
+            return None
+        twin = copy.copy(self)
+        twin.layers = [*self.layers[:-1], linear]
+        return twin
+
+    @property  # type: ignore[override]
+    def params(self) -> Mapping[str, Array]:
+        """The parameters of all layers by name. The arrays are the layers' own; the mapping is a read-only view."""
+        return MappingProxyType(
+            {f"{layer.name}/{key}": param for layer in self.layers for key, param in layer.params.items()}
+        )
+
+    @params.setter
+    def params(self, params: Mapping[str, Array]) -> None:
+        for layer in self.layers:
+            layer.params = {key: params[f"{layer.name}/{key}"] for key in layer.params}
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """The dtype of the parameters, in which the network computes: float32 unless made by ``astype``."""
+        return next((param.dtype for param in self.params.values()), np.dtype(np.float32))
+
+    def astype(self, dtype: npt.DTypeLike) -> Self:
+        twin = copy.deepcopy(self)
+        twin.layers = [layer.astype(dtype) for layer in self.layers]
+        return twin
+
+    def _free_name(self, kind: str) -> str:
+        """Keras's names: "conv2d", "conv2d_1", "max_pooling2d", "re_lu"."""
+        base = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", kind).lower()
+        base = {"relu": "re_lu"}.get(base, base)
+        taken = {layer.name for layer in self.layers}
+        names = [base, *(f"{base}_{i}" for i in range(1, len(taken) + 1))]
+        return next(name for name in names if name not in taken)

@@ -1,0 +1,100 @@
+"""Work on several cores: the one place where threads are made.
+
+Kernels and matrix products release the GIL, so plain threads serve. While they run, NumPy's BLAS is held to one thread
+of its own: the cores are taken already, and its results could otherwise depend on their number.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+from threadpoolctl import ThreadpoolController
+
+from tinynet.validation import check_int
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+_lock = threading.Lock()
+_users = 0
+_limiter: Any = None
+
+
+def default_num_threads() -> int:
+    """TINYNET_NUM_THREADS where it is set, else the number of cores that this process may use.
+
+    Raises:
+        ValueError: the variable is set to something other than a positive integer.
+    """
+    setting = os.environ.get("TINYNET_NUM_THREADS", "").strip()
+    if setting:
+        if not setting.isdecimal() or int(setting) < 1:
+            raise ValueError(f"TINYNET_NUM_THREADS must be a positive integer, got {setting!r}.")
+        return int(setting)
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def resolve_num_threads(num_threads: int | None) -> int:
+    """``num_threads`` checked, or the default for None."""
+    return default_num_threads() if num_threads is None else check_int("Sequential", "num_threads", num_threads)
+
+
+def run_all(function: Callable[[Item], Result], items: Sequence[Item], num_threads: int) -> list[Result]:
+    """``[function(item) for item in items]``, on up to ``num_threads`` threads.
+
+    Where several items fail, the exception of the first one is raised, once all have ended.
+    """
+    if num_threads == 1 or len(items) == 1:
+        return [function(item) for item in items]
+    futures = [_pool(num_threads).submit(function, item) for item in items]
+    try:
+        return [future.result() for future in futures]
+    finally:
+        for future in futures:
+            future.cancel()
+
+
+@contextmanager
+def single_threaded_blas() -> Iterator[None]:
+    """Hold BLAS to one thread, however many callers overlap; the last one to leave restores what was set before."""
+    global _users, _limiter
+    with _lock:
+        if _users == 0:
+            _limiter = _controller().limit(limits=1, user_api="blas")
+        _users += 1
+    try:
+        yield
+    finally:
+        with _lock:
+            _users -= 1
+            if _users == 0:
+                _limiter.restore_original_limits()
+
+
+@functools.cache
+def _controller() -> ThreadpoolController:
+    return ThreadpoolController()
+
+
+@functools.cache
+def _pool(num_threads: int) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(num_threads, thread_name_prefix="tinynet")
+
+
+def _forget_threads() -> None:
+    """A forked child has none of its parent's threads."""
+    global _lock, _users
+    _pool.cache_clear()
+    _lock, _users = threading.Lock(), 0
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_threads)

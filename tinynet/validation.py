@@ -1,0 +1,103 @@
+"""What every public function asks of its arguments, with one wording for each kind of mistake."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NoReturn
+
+
+def check_choice(owner: str, argument: str, value: object, choices: Iterable[object]) -> None:
+    """Raise ValueError unless ``value`` is one of ``choices``."""
+    choices = list(choices)
+    if not any(value is choice or (isinstance(value, str) and value == choice) for choice in choices):
+        allowed = ", ".join(repr(choice) for choice in choices)
+        raise ValueError(f"{owner}: {argument}={value!r} is not known; choose one of {allowed}.")
+
+
+def check_int(owner: str, argument: str, value: Any, *, minimum: int = 1) -> int:
+    """Return ``value`` as an int of at least ``minimum``; raise TypeError or ValueError otherwise."""
+    if isinstance(value, bool):
+        raise TypeError(f"{owner}: {argument} must be an integer, got {value!r}.")
+    try:
+        number = operator.index(value)
+    except TypeError:
+        raise TypeError(f"{owner}: {argument} must be an integer, got {value!r} ({type(value).__name__}).") from None
+    if number < minimum:
+        raise ValueError(f"{owner}: {argument} must be at least {minimum}, got {number}.")
+    return number
+
+
+def check_number(owner: str, argument: str, value: Any, *, low: float, high: float = float("inf")) -> float:
+    """Return ``value`` as a float in [low, high]; raise TypeError or ValueError otherwise (NaN and infinity too)."""
+    if isinstance(value, (bool, str)):
+        raise TypeError(f"{owner}: {argument} must be a number, got {value!r}.")
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        raise TypeError(f"{owner}: {argument} must be a number, got {value!r} ({type(value).__name__}).") from None
+    if not low <= number <= high or number == float("inf"):
+        span = f"at least {low:g}" if high == float("inf") else f"between {low:g} and {high:g}"
+        raise ValueError(f"{owner}: {argument} must be finite and {span}, got {number:g}.")
+    return number
+
+
+def check_pair(owner: str, argument: str, value: Any) -> tuple[int, int]:
+    """Return (rows, columns) from one positive integer, meant for both, or from two of them."""
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        if len(value) != 2:
+            raise ValueError(f"{owner}: {argument} must be one integer or two (rows, columns), got {value!r}.")
+        rows, columns = value
+    else:
+        rows = columns = value
+    return check_int(owner, argument, rows), check_int(owner, argument, columns)
+
+
+def check_shape(owner: str, argument: str, value: Any) -> tuple[int, ...]:
+    """Return the shape of one sample, without the batch axis, as a tuple of positive integers."""
+    if isinstance(value, str) or not isinstance(value, Iterable):
+        raise TypeError(
+            f"{owner}: {argument} must be a tuple such as (28, 28, 1), got {value!r}; for vectors write (784,)."
+        )
+    shape = tuple(value)
+    if not shape or None in shape:
+        raise ValueError(
+            f"{owner}: {argument}={shape} must give every size of one sample, without the batch axis, "
+            "such as (28, 28, 1)."
+        )
+    return tuple(check_int(owner, argument, size) for size in shape)
+
+
+def reject_arguments(
+    owner: str,
+    arguments: Mapping[str, Any],
+    *,
+    only: Mapping[str, Sequence[Any]] | None = None,
+    hints: Mapping[str, str] | None = None,
+) -> None:
+    """Refuse keyword arguments by name: Keras ones that tinynet lacks, and ones that nobody knows.
+
+    ``only`` maps a Keras argument to the values that say what tinynet does anyway; these pass.
+    ``hints`` maps an argument to what to use instead.
+    """
+    for name, value in arguments.items():
+        hint = f" {hints[name]}" if hints and name in hints else ""
+        if only and name in only:
+            if any(type(value) is type(allowed) and value == allowed for allowed in only[name]):
+                continue
+            allowed = " or ".join(repr(choice) for choice in only[name])
+            raise ValueError(f"{owner}: {name}={value!r} is not supported by tinynet, only {allowed}.{hint}")
+        raise TypeError(f"{owner} has no argument {name!r} in tinynet.{hint}")
+
+
+# Capitalised names are Keras classes that tinynet lacks; `from tinynet.layers import Dropout` then says so by name.
+def refuse_keras_name(
+    module: str, name: str, available: Sequence[str], *, hints: Mapping[str, str] | None = None
+) -> NoReturn:
+    """Raise for a name that ``module`` lacks: ImportError for what looks like a public one, AttributeError otherwise.
+
+    (``from module import name`` would replace the text of an AttributeError with its own.)
+    """
+    hint = (hints or {}).get(name, "")
+    message = f"tinynet has no {name} in {module}; it has {', '.join(available)}. {hint}".rstrip()
+    raise (AttributeError if name.startswith("_") else ImportError)(message)
