@@ -96,7 +96,8 @@ class Loss:
         if self.from_logits:
             return softmax_cross_entropy(outputs, classes)[0]
         p = outputs[np.arange(len(outputs)), classes] / outputs.sum(axis=1)
-        return -np.log(np.clip(p, _SMALLEST, 1 - _SMALLEST))
+        losses: Array = -np.log(np.clip(p, _SMALLEST, 1 - _SMALLEST))
+        return losses
 
 
 class CategoricalCrossentropy(Loss):
@@ -143,7 +144,8 @@ class CategoricalCrossentropy(Loss):
                 f"categorical_crossentropy takes one-hot labels, with a single 1 in each row; row {row} is "
                 f"{np.array2string(labels[row], threshold=20)}.{hint}"
             )
-        return ones.argmax(axis=1)
+        classes: Array = np.argmax(ones, axis=1)
+        return classes
 
 
 class SparseCategoricalCrossentropy(Loss):

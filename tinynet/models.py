@@ -59,7 +59,7 @@ class Sequential(Network):
     ):
         reject_arguments("Sequential", unsupported, only={"trainable": (True,)})
         super().__init__(new_generator(seed), name=name)
-        self.num_threads = num_threads  # type: ignore[assignment]
+        self.num_threads = num_threads
         self.loss: Loss | None = None
         self.optimizer: SGD | None = None
         self.metrics: list[Accuracy] = []
@@ -196,7 +196,8 @@ class Sequential(Network):
                 raise ValueError("fit: validation_data must be a pair (x, y).")
             validation = self._check("fit, validation_data", *validation_data)
         elif validation_split:
-            images, classes, *validation = data_checks.split_off_validation(images, classes, validation_split)
+            images, classes, *last = data_checks.split_off_validation(images, classes, validation_split)
+            validation = (last[0], last[1])
         if validation_data is not None or validation_split:
 
             def validate() -> dict[str, float]:

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tinynet.layers.input import Input
-from tinynet.layers.layer import Array, Layer, Shape
+from tinynet.layers.layer import Array, Gradients, Layer, Shape
 
 
 class Network(Layer):
@@ -83,15 +83,14 @@ class Network(Layer):
             caches.append(cache)
         return y, caches
 
-    def backward(self, dy: Array, cache: Any, *, need_dx: bool = True) -> tuple[Array | None, dict[str, Array]]:
+    def backward(self, dy: Array, cache: Any, *, need_dx: bool = True) -> Gradients:
         """The chain rule, from the last layer to the first: each layer's dx is the dy of the one before."""
         first = 0
         if not need_dx:  # no further than the first layer that has something to learn
             first = next((i for i, layer in enumerate(self.layers) if layer.params), len(self.layers))
-        grads = {}
-        dx: Array | None = dy
+        grads: dict[str, Array] = {}
+        dx: Any = dy
         for i in reversed(range(first, len(self.layers))):
-            assert dx is not None, "only the first layer is asked for no dx"
             dx, layer_grads = self.layers[i].backward(dx, cache[i], need_dx=need_dx or i > first)
             grads |= {f"{self.layers[i].name}/{key}": grad for key, grad in layer_grads.items()}
         return dx if need_dx else None, {key: grads[key] for key in self.params}

@@ -74,7 +74,7 @@ def run_batch(model: Sequential, x: Array, classes: Array, *, gradients: bool) -
     def run_shard(rows: slice) -> BatchResult:
         logits, caches = network.forward(x[rows])
         losses, dlogits = loss.value_and_gradient(logits, classes[rows])
-        grads = {}
+        grads: dict[str, Array] = {}
         if gradients:
             dlogits /= n
             _, grads = network.backward(dlogits, caches, need_dx=False)

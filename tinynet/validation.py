@@ -90,14 +90,14 @@ def reject_arguments(
         raise TypeError(f"{owner} has no argument {name!r} in tinynet.{hint}")
 
 
-# Capitalised names are Keras classes that tinynet lacks; `from tinynet.layers import Dropout` then says so by name.
 def refuse_keras_name(
     module: str, name: str, available: Sequence[str], *, hints: Mapping[str, str] | None = None
 ) -> NoReturn:
-    """Raise for a name that ``module`` lacks: ImportError for what looks like a public one, AttributeError otherwise.
+    """Raise for a name that ``module`` lacks: ImportError for a class (a capitalised name), AttributeError otherwise.
 
-    (``from module import name`` would replace the text of an AttributeError with its own.)
+    ``from module import Name`` would replace the text of an AttributeError with its own; but tools that probe a module
+    for names of theirs rely on AttributeError.
     """
     hint = (hints or {}).get(name, "")
     message = f"tinynet has no {name} in {module}; it has {', '.join(available)}. {hint}".rstrip()
-    raise (AttributeError if name.startswith("_") else ImportError)(message)
+    raise (ImportError if name[:1].isupper() else AttributeError)(message)

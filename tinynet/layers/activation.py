@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from tinynet import kernels
-from tinynet.layers.layer import Array, Layer, Shape
+from tinynet.layers.layer import Array, Gradients, Layer, Shape
 from tinynet.validation import check_choice, reject_arguments
 
 
@@ -21,7 +21,7 @@ class Linear(Layer):
     def forward(self, x: Array) -> tuple[Array, Any]:
         return self.check_input(x), None
 
-    def backward(self, dy: Array, cache: Any, *, need_dx: bool = True) -> tuple[Array | None, dict[str, Array]]:
+    def backward(self, dy: Array, cache: Any, *, need_dx: bool = True) -> Gradients:
         return dy, {}
 
 
@@ -47,10 +47,8 @@ class ReLU(Layer):
     """
 
     def __init__(self, *, name: str | None = None, input_shape: Sequence[int] | None = None, **unsupported: Any):
-        for argument in ("negative_slope", "threshold", "max_value"):
-            if argument in unsupported:
-                value = {argument: unsupported.pop(argument)}
-                reject_arguments("ReLU", value, only={argument: (None, 0, 0.0) if argument != "max_value" else (None,)})
+        plain = {"max_value": (None,), "negative_slope": (None, 0, 0.0), "threshold": (None, 0, 0.0)}
+        reject_arguments("ReLU", {key: unsupported.pop(key) for key in plain if key in unsupported}, only=plain)
         super().__init__(name=name, input_shape=input_shape, **unsupported)
 
     def make(self, input_shape: Shape, rng: np.random.Generator) -> Shape:
@@ -61,7 +59,7 @@ class ReLU(Layer):
         y = np.maximum(x, 0)
         return y, y
 
-    def backward(self, dy: Array, cache: Any, *, need_dx: bool = True) -> tuple[Array | None, dict[str, Array]]:
+    def backward(self, dy: Array, cache: Any, *, need_dx: bool = True) -> Gradients:
         y = cache
         dy = self.check_gradient(dy, len(y), y.dtype)
         return kernels.relu_backward(dy, y), {}
@@ -108,7 +106,7 @@ class Softmax(Layer):
         y /= y.sum(axis=-1, keepdims=True)
         return y, y
 
-    def backward(self, dy: Array, cache: Any, *, need_dx: bool = True) -> tuple[Array | None, dict[str, Array]]:
+    def backward(self, dy: Array, cache: Any, *, need_dx: bool = True) -> Gradients:
         y = cache
         dy = self.check_gradient(dy, len(y), y.dtype)
         return y * (dy - (dy * y).sum(axis=-1, keepdims=True)), {}
@@ -145,7 +143,7 @@ class Activation(Layer):
     def forward(self, x: Array) -> tuple[Array, Any]:
         return self.function.forward(self.check_input(x))
 
-    def backward(self, dy: Array, cache: Any, *, need_dx: bool = True) -> tuple[Array | None, dict[str, Array]]:
+    def backward(self, dy: Array, cache: Any, *, need_dx: bool = True) -> Gradients:
         return self.function.backward(dy, cache)
 
     def before_softmax(self) -> Layer | None:

@@ -9,7 +9,7 @@ import numpy as np
 
 from tinynet import kernels
 from tinynet.initializers import Initializer
-from tinynet.layers.layer import Array, Layer, Shape
+from tinynet.layers.layer import Array, Gradients, Layer, Shape
 from tinynet.layers.weighted import Weighted
 from tinynet.layers.window import Window
 from tinynet.validation import check_choice, check_int, check_pair, reject_arguments
@@ -107,7 +107,7 @@ class Conv2D(Weighted):
         y, activation_cache = self.activation.forward(y)
         return y, (x, activation_cache)
 
-    def backward(self, dy: Array, cache: Any, *, need_dx: bool = True) -> tuple[Array | None, dict[str, Array]]:
+    def backward(self, dy: Array, cache: Any, *, need_dx: bool = True) -> Gradients:
         x, activation_cache = cache
         dy = self.check_gradient(dy, len(x), x.dtype)
         dy, _ = self.activation.backward(dy, activation_cache)

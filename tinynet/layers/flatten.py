@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from tinynet.layers.layer import Array, Layer, Shape
+from tinynet.layers.layer import Array, Gradients, Layer, Shape
 
 
 class Flatten(Layer):
@@ -28,7 +28,7 @@ class Flatten(Layer):
         x = self.check_input(x)
         return x.reshape(len(x), -1), (x.shape, x.dtype)
 
-    def backward(self, dy: Array, cache: Any, *, need_dx: bool = True) -> tuple[Array | None, dict[str, Array]]:
+    def backward(self, dy: Array, cache: Any, *, need_dx: bool = True) -> Gradients:
         shape, dtype = cache
         dy = self.check_gradient(dy, shape[0], dtype)
         return dy.reshape(shape), {}

@@ -21,6 +21,7 @@ from tinynet.validation import check_int, check_shape, reject_arguments
 
 Array = npt.NDArray[Any]
 Shape = tuple[int, ...]
+Gradients = tuple[Any, dict[str, Array]]  # dx (None where it was not asked for), and grads by parameter name
 
 _FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
 
@@ -91,7 +92,7 @@ class Layer:
         """Return the output for a batch ``x`` (n, *input_shape), and the cache that ``backward`` needs."""
         raise NotImplementedError(f"{type(self).__name__} does not define forward(x).")
 
-    def backward(self, dy: Array, cache: Any, *, need_dx: bool = True) -> tuple[Array | None, dict[str, Array]]:
+    def backward(self, dy: Array, cache: Any, *, need_dx: bool = True) -> Gradients:
         """Return ``dx`` and the gradients of the parameters, from ``dy`` (n, *output_shape).
 
         With ``need_dx=False`` a layer whose ``dx`` costs work returns None for it: nobody reads the gradient of

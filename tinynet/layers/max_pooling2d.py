@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from tinynet import kernels
-from tinynet.layers.layer import Array, Layer, Shape
+from tinynet.layers.layer import Array, Gradients, Layer, Shape
 from tinynet.layers.window import Window
 from tinynet.validation import check_choice, check_pair, reject_arguments
 
@@ -74,7 +74,7 @@ class MaxPooling2D(Layer):
         y, argmax = kernels.max_pool(x, *self.window.size, *self.window.strides, self.pads)
         return y, (argmax, x.shape, x.dtype)
 
-    def backward(self, dy: Array, cache: Any, *, need_dx: bool = True) -> tuple[Array | None, dict[str, Array]]:
+    def backward(self, dy: Array, cache: Any, *, need_dx: bool = True) -> Gradients:
         argmax, (n, h, w, _), dtype = cache
         dy = self.check_gradient(dy, n, dtype)
         return kernels.max_pool_backward(dy, argmax, h, w), {}
