@@ -4,6 +4,9 @@ Keras's front door, hand-written backprop, NumPy and Numba inside. Start with ``
 and with ``tinynet/layers/dense.py`` to read it.
 """
 
+import importlib
+from typing import Any
+
 from tinynet import (
     backend,
     callbacks,
@@ -35,3 +38,10 @@ __all__ = [
     "optimizers",
     "utils",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Load the pictures and the scikit-learn estimator when they are asked for: they need heavy libraries."""
+    if name in ("plots", "estimator"):
+        return importlib.import_module(f"tinynet.{name}")
+    raise AttributeError(f"module 'tinynet' has no attribute {name!r}")

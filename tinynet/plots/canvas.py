@@ -1,0 +1,130 @@
+"""What all pictures share: their colours, their paper, and the reading of labels and images.
+
+The colours are those of M. Okabe and K. Ito, "Color Universal Design", 2008, which people with any of the common
+kinds of colour blindness tell apart; what a colour says is also said by a line style or a word.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure, SubFigure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+
+Array = npt.NDArray[Any]
+
+BLUE, ORANGE, RED, GREEN, PURPLE, GREY = "#0072B2", "#E69F00", "#D55E00", "#009E73", "#CC79A7", "#555555"
+MAX_PANELS = 400
+
+
+class Picture(Figure):
+    """A Figure that notebooks show by themselves, whether or not pyplot is in use; pyplot knows nothing of it."""
+
+    def _repr_png_(self) -> bytes:
+        png = io.BytesIO()
+        self.savefig(png, format="png")
+        return png.getvalue()
+
+
+def new_figure(width: float, height: float) -> Figure:
+    """An empty white figure of a size in inches, whose parts move apart to make room for their labels."""
+    layout = ConstrainedLayoutEngine(w_pad=0.03, h_pad=0.03, wspace=0.02, hspace=0.02)
+    return Picture(figsize=(width, height), dpi=120, facecolor="white", layout=layout)
+
+
+def grid_of_axes(fig: Figure | SubFigure, count: int, columns: int) -> list[Axes]:
+    """``count`` panels without ticks or frames, in rows of ``columns``."""
+    axes = fig.subplots(math.ceil(count / columns), columns, squeeze=False).ravel()
+    for ax in axes:
+        ax.set_axis_off()
+    return list(axes[:count])
+
+
+def check_images(owner: str, images: npt.ArrayLike) -> Array:
+    """Images as an array (n, rows, columns), or (n, rows, columns, 3) for colour.
+
+    Raises:
+        TypeError: they are not numbers.
+        ValueError: they have another shape, there are none, or too many for one picture.
+    """
+    array = np.asarray(images)
+    if array.dtype.kind not in "biuf":
+        raise TypeError(f"{owner}: images must be an array of numbers, got dtype {array.dtype}.")
+    if array.ndim == 4 and array.shape[-1] == 1:
+        array = array[..., 0]
+    if array.ndim != 3 and not (array.ndim == 4 and array.shape[-1] == 3):
+        hint = " One image is images[None]." if array.ndim == 2 else ""
+        raise ValueError(
+            f"{owner}: images must have shape (n, rows, columns), or that with 1 or 3 channels at the end, "
+            f"got {np.shape(images)}.{hint}"
+        )
+    if not array.size:
+        raise ValueError(f"{owner}: images is empty, its shape is {np.shape(images)}.")
+    return array
+
+
+def check_panels(owner: str, count: int) -> None:
+    """Raise ValueError for more panels than a picture can hold."""
+    if count > MAX_PANELS:
+        raise ValueError(f"{owner}: {count:,} images are too many for one picture (at most {MAX_PANELS}); try [:25].")
+
+
+def show_images(axes: Sequence[Axes], images: Array, cmap: str) -> None:
+    """Draw each image in its panel, all on one scale from the smallest to the largest value."""
+    low, high = float(images.min()), float(images.max())
+    if images.ndim == 4 and images.dtype != np.uint8:  # colour: matplotlib takes floats in [0, 1]
+        images = (images - low) / ((high - low) or 1.0)
+    for ax, image in zip(axes, images, strict=True):
+        ax.imshow(image, cmap=cmap, vmin=low, vmax=high, interpolation="nearest")
+
+
+def check_labels(owner: str, argument: str, labels: npt.ArrayLike, count: int | None = None) -> Array:
+    """Labels as a vector (n,): of any kind, or the columns of the ones where they are one-hot (n, classes).
+
+    Probabilities (n, classes) become the most probable classes.
+
+    Raises:
+        ValueError: they have another shape, or are not ``count`` many.
+    """
+    array = np.asarray(labels)
+    if array.ndim == 2 and array.shape[1] > 1 and array.dtype.kind in "biuf":
+        array = array.argmax(axis=1)
+    elif array.ndim == 2 and array.shape[1] == 1:
+        array = array[:, 0]
+    if array.ndim != 1:
+        raise ValueError(f"{owner}: {argument} must have shape (n,) or (n, classes), got {np.shape(labels)}.")
+    if count is not None and len(array) != count:
+        raise ValueError(f"{owner}: {count} images, but {argument} has {len(array)} entries.")
+    return array
+
+
+def check_probabilities(owner: str, argument: str, probabilities: npt.ArrayLike, count: int) -> Array:
+    """Probabilities as an array (n, classes); ValueError where they are something else."""
+    array = np.asarray(probabilities)
+    if array.ndim != 2 or array.dtype.kind != "f" or len(array) != count:
+        raise ValueError(
+            f"{owner}: {argument} must be floats of shape ({count}, classes), as predict returns them, "
+            f"got shape {array.shape} and dtype {array.dtype}."
+        )
+    return array
+
+
+def name_of(label: Any, class_names: Sequence[str] | None) -> str:
+    """What to call a class; ValueError if there is no such entry in ``class_names``."""
+    if class_names is None:
+        return str(label)
+    try:
+        number = int(label)
+    except ValueError:
+        number = -1
+    if not 0 <= number < len(class_names):
+        raise ValueError(
+            f"class_names has {len(class_names)} names, so labels must be in 0..{len(class_names) - 1}, got {label!r}."
+        )
+    return str(class_names[number])

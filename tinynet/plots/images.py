@@ -1,0 +1,158 @@
+"""Images with what they are and what the network took them for."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+from matplotlib.figure import Figure, SubFigure
+
+from tinynet.plots.canvas import (
+    RED,
+    check_images,
+    check_labels,
+    check_panels,
+    check_probabilities,
+    grid_of_axes,
+    name_of,
+    new_figure,
+    show_images,
+)
+from tinynet.validation import check_int
+
+_INK = "gray_r"  # MNIST's 0 is paper and its 255 ink
+
+
+def plot_images(
+    images: npt.ArrayLike,
+    labels: npt.ArrayLike | None = None,
+    predictions: npt.ArrayLike | None = None,
+    *,
+    class_names: Sequence[str] | None = None,
+    columns: int | None = None,
+    cmap: str = _INK,
+    fig: Figure | SubFigure | None = None,
+) -> Figure:
+    """A grid of images, each under its label and prediction; wrong predictions stand out, with the true class.
+
+    Args:
+        images: (n, rows, columns), or (n, rows, columns, channels) with 1 or 3 channels; all on one scale.
+        labels: the true classes, (n,) or one-hot (n, classes).
+        predictions: classes (n,), or probabilities (n, classes) as ``model.predict`` returns them.
+        class_names: what to write instead of the numbers of the classes.
+        columns: images in a row; by default as many as leave the fewest gaps in a grid that is wider than high.
+        cmap: matplotlib's name of a colour map for grey images; "gray" shows 0 as black.
+        fig: a figure to draw in; by default a new one.
+
+    Returns:
+        The figure: ``figure.savefig("images.png")`` writes it.
+
+    Raises:
+        TypeError, ValueError: images, labels and predictions do not fit together, or there are more than 400 images.
+
+    Example:
+        >>> from tinynet.datasets import mnist
+        >>> (x, y), _ = mnist.load_data()
+        >>> plot_images(x[:20], y[:20]).savefig("digits.png")  # doctest: +SKIP
+    """
+    pixels = check_images("plot_images", images)
+    check_panels("plot_images", len(pixels))
+    is_class = None if labels is None else check_labels("plot_images", "labels", labels, len(pixels))
+    is_taken_for = None if predictions is None else check_labels("plot_images", "predictions", predictions, len(pixels))
+    titles, wrong = [], []
+    for i in range(len(pixels)):
+        true = None if is_class is None else name_of(is_class[i], class_names)
+        predicted = None if is_taken_for is None else name_of(is_taken_for[i], class_names)
+        wrong.append(None not in (true, predicted) and true != predicted)
+        titles.append(f"{predicted} (is {true})" if wrong[-1] else predicted or true or "")
+    return _titled_grid(pixels, titles, wrong, columns=columns, cmap=cmap, fig=fig)
+
+
+def plot_mistakes(
+    images: npt.ArrayLike,
+    labels: npt.ArrayLike,
+    probabilities: npt.ArrayLike,
+    *,
+    count: int = 20,
+    class_names: Sequence[str] | None = None,
+    columns: int | None = None,
+    cmap: str = _INK,
+    fig: Figure | SubFigure | None = None,
+) -> Figure:
+    """The most confident mistakes: of the images taken for something else, those with the highest probability.
+
+    Each stands under the prediction with its probability, and the true class. Without any mistake, the picture says so.
+
+    Args:
+        images: (n, rows, columns), or (n, rows, columns, channels) with 1 or 3 channels.
+        labels: the true classes as numbers (n,), or one-hot (n, classes).
+        probabilities: (n, classes), as ``model.predict(images)`` returns them.
+        count: how many to show, at most.
+        class_names, columns, cmap, fig: see ``plot_images``.
+
+    Returns:
+        The figure: ``figure.savefig("mistakes.png")`` writes it.
+
+    Raises:
+        TypeError, ValueError: images, labels and probabilities do not fit together.
+    """
+    owner = "plot_mistakes"
+    pixels = check_images(owner, images)
+    is_class = check_labels(owner, "labels", labels, len(pixels))
+    p = check_probabilities(owner, "probabilities", probabilities, len(pixels))
+    count = check_int(owner, "count", count)
+    check_panels(owner, count)
+
+    is_taken_for, confidence = p.argmax(axis=1), p.max(axis=1)
+    wrong = np.flatnonzero(is_taken_for != is_class)
+    worst = wrong[np.argsort(-confidence[wrong], kind="stable")][:count]
+    if not len(worst):
+        fig = fig or new_figure(5, 1.5)
+        fig.text(0.5, 0.5, f"No mistakes among {len(pixels):,} images", ha="center", va="center", fontsize=12)
+        return fig.figure
+    titles = [
+        f"{name_of(is_taken_for[i], class_names)} ({_percent(confidence[i])})\nis {name_of(is_class[i], class_names)}"
+        for i in worst
+    ]
+    made = _titled_grid(pixels[worst], titles, [True] * len(worst), columns=columns, cmap=cmap, fig=fig)
+    (fig or made).suptitle(
+        f"{len(wrong):,} mistakes among {len(pixels):,} images; the {len(worst)} most confident:\n"
+        "prediction (its probability) and true class",
+        fontsize=11,
+    )
+    return made
+
+
+def _percent(p: float) -> str:
+    """In percent, and never rounded up to 100, which no softmax means."""
+    return f"{min(float(p) * 100, 99.99):.2f}%"
+
+
+def _titled_grid(
+    images: npt.NDArray[np.generic],
+    titles: Sequence[str],
+    wrong: Sequence[bool],
+    *,
+    columns: int | None,
+    cmap: str,
+    fig: Figure | SubFigure | None,
+) -> Figure:
+    count = len(images)
+    columns = _best_columns(count) if columns is None else min(check_int("plots", "columns", columns), count)
+    lines = 1 + max(title.count("\n") for title in titles)
+    width = max(1.1, 0.075 * max(len(line) for title in titles for line in title.split("\n")))
+    height = width * images.shape[1] / images.shape[2] + 0.17 * lines
+    fig = fig or new_figure(width * columns + 0.2, height * math.ceil(count / columns) + 0.5)
+    axes = grid_of_axes(fig, count, columns)
+    show_images(axes, images, cmap)
+    for ax, title, is_wrong in zip(axes, titles, wrong, strict=True):
+        ax.set_title(title, fontsize=9, pad=3, color=RED if is_wrong else "black")
+    return fig.figure
+
+
+def _best_columns(count: int) -> int:
+    """From as many as rows to four times as many, those that leave the fewest panels empty; of equals, the fewest."""
+    root = math.ceil(math.sqrt(count))
+    return min(range(root, min(2 * root, count) + 1), key=lambda columns: (-count % columns, columns))

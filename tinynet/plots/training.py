@@ -1,0 +1,57 @@
+"""How training went."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from matplotlib.figure import Figure, SubFigure
+from matplotlib.ticker import MaxNLocator, PercentFormatter
+
+from tinynet.callbacks import History
+from tinynet.plots.canvas import BLUE, RED, new_figure
+
+_MAX_MARKED = 30  # more epochs than this are drawn as a line without a dot each
+
+
+def plot_history(history: History | Mapping[str, Sequence[float]], *, fig: Figure | SubFigure | None = None) -> Figure:
+    """Training curves: the loss and each metric by epoch, for the training and the validation data.
+
+    A training figure is the mean over an epoch in which the network kept learning, a validation figure was measured
+    at its end: so in the first epochs validation often looks better.
+
+    Args:
+        history: what ``fit`` returned, or its dictionary ``history.history``.
+        fig: a figure to draw in; by default a new one.
+
+    Returns:
+        The figure: ``figure.savefig("training.png")`` writes it.
+
+    Raises:
+        TypeError: ``history`` is neither.
+        ValueError: it holds no epochs.
+    """
+    figures = history.history if isinstance(history, History) else history
+    if not isinstance(figures, Mapping):
+        raise TypeError(f"plot_history takes what fit returned (a History), got {type(history).__name__}.")
+    names = [name for name in figures if not name.startswith("val_")]
+    if not names or not len(figures[names[0]]):
+        raise ValueError("plot_history: the history holds no epochs; call fit first.")
+    first = history.epoch[0] + 1 if isinstance(history, History) else 1
+
+    fig = fig or new_figure(4.4 * len(names), 3.4)
+    for ax, name in zip(fig.subplots(1, len(names), squeeze=False)[0], names, strict=True):
+        for key, label, colour, line in ((name, "training", BLUE, "o-"), (f"val_{name}", "validation", RED, "s--")):
+            if key in figures:
+                values = list(figures[key])
+                size = 4 if len(values) <= _MAX_MARKED else 0
+                epochs = range(first, first + len(values))
+                ax.plot(epochs, values, line, color=colour, markersize=size, label=label)
+        ax.set_xlabel("epoch")
+        ax.set_ylabel("loss (nats a sample)" if name == "loss" else name.replace("_", " "))
+        ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+        if "acc" in name:
+            ax.yaxis.set_major_formatter(PercentFormatter(xmax=1))
+        ax.grid(alpha=0.3)
+        ax.spines[["top", "right"]].set_visible(False)
+        ax.legend(frameon=False, handlelength=3)
+    return fig.figure
