@@ -19,10 +19,12 @@ class Linear(Layer):
         return input_shape
 
     def forward(self, x: Array) -> tuple[Array, Any]:
-        return self.check_input(x), None
+        x = self.check_input(x)
+        return x, (len(x), x.dtype)
 
     def backward(self, dy: Array, cache: Any, *, need_dx: bool = True) -> Gradients:
-        return dy, {}
+        n, dtype = cache
+        return self.check_gradient(dy, n, dtype), {}
 
 
 class ReLU(Layer):
