@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tinynet.validation import check_choice, check_number, reject_arguments
+from tinynet.validation import check_choice, check_int, check_number, reject_arguments
 
 Array = npt.NDArray[Any]
 
@@ -30,7 +30,7 @@ class Initializer:
 
     def __init__(self, seed: int | None = None, **unsupported: Any):
         reject_arguments(type(self).__name__, unsupported)
-        self.seed = seed
+        self.seed = None if seed is None else check_int(type(self).__name__, "seed", seed, minimum=0)
 
     def __call__(self, shape: tuple[int, ...], rng: np.random.Generator) -> Array:
         """Return a new float32 array of ``shape``, drawn from ``rng``."""

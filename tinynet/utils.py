@@ -51,7 +51,7 @@ def to_categorical(x: npt.ArrayLike, num_classes: int | None = None) -> npt.NDAr
     labels = np.asarray(x)
     if labels.ndim > 1 and labels.shape[-1] == 1:
         labels = labels[..., 0]
-    if labels.dtype.kind not in "biu" and not (labels.dtype.kind == "f" and np.array_equal(labels, labels // 1)):
+    if labels.dtype.kind not in "biu" and not (labels.dtype.kind == "f" and np.array_equal(labels, np.floor(labels))):
         raise ValueError(f"to_categorical takes integer labels, got dtype {labels.dtype}.")
     if num_classes is None:
         if not labels.size:

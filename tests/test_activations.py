@@ -1,0 +1,107 @@
+"""ReLU, softmax and the layers that name them, by hand."""
+
+import numpy as np
+import pytest
+
+from tinynet.layers import Activation, Dense, Flatten, Layer, Linear, ReLU, Softmax
+
+
+def built(layer: Layer, *shape: int) -> Layer:
+    layer.build(shape, np.random.default_rng(0))
+    return layer
+
+
+def test_relu_keeps_what_is_positive():
+    relu = built(ReLU(), 5)
+    y, cache = relu.forward(np.array([[-2.0, -0.0, 0.0, 1e-300, 3.0]]))
+    np.testing.assert_array_equal(y, [[0, 0, 0, 1e-300, 3]])
+    dx, grads = relu.backward(np.array([[10.0, 20.0, 30.0, 40.0, -50.0]]), cache)
+    np.testing.assert_array_equal(dx, [[0, 0, 0, 40, -50]])  # at 0 itself the gradient is 0
+    assert grads == {}
+
+
+def test_relu_of_nan_and_infinity():
+    relu = built(ReLU(), 3)
+    y, cache = relu.forward(np.array([[np.nan, np.inf, -np.inf]]))
+    np.testing.assert_array_equal(y, [[np.nan, np.inf, 0]])
+    dx, _ = relu.backward(np.array([[1.0, np.nan, np.nan]]), cache)
+    np.testing.assert_array_equal(dx, [[0, np.nan, 0]])
+
+
+def test_softmax_is_each_exponential_over_their_sum():
+    softmax = built(Softmax(), 3)
+    y, _ = softmax.forward(np.log([[1.0, 2.0, 5.0], [3.0, 3.0, 2.0]]))
+    np.testing.assert_allclose(y, [[1 / 8, 2 / 8, 5 / 8], [3 / 8, 3 / 8, 2 / 8]], rtol=1e-15)
+
+
+def test_softmax_gradient():
+    """With y = (1/4, 3/4): dx_i = y_i * (dy_i - (dy . y)), and dy . y = 1/4 * 8 = 2 for dy = (8, 0)."""
+    softmax = built(Softmax(), 2)
+    _, cache = softmax.forward(np.log([[1.0, 3.0]]))
+    dx, _ = softmax.backward(np.array([[8.0, 0.0]]), cache)
+    np.testing.assert_allclose(dx, [[1 / 4 * (8 - 2), 3 / 4 * (0 - 2)]], rtol=1e-14)
+
+
+def test_softmax_acts_on_the_last_axis():
+    softmax = built(Softmax(), 2, 2)
+    y, _ = softmax.forward(np.log([[[1.0, 3.0], [1.0, 1.0]]]))
+    np.testing.assert_allclose(y, [[[0.25, 0.75], [0.5, 0.5]]], rtol=1e-15)
+
+
+def test_linear_does_nothing():
+    linear = built(Linear(), 2)
+    y, cache = linear.forward(np.array([[-1.0, 2.0]]))
+    np.testing.assert_array_equal(y, [[-1, 2]])
+    np.testing.assert_array_equal(linear.backward(np.array([[3.0, -4.0]]), cache)[0], [[3, -4]])
+
+
+@pytest.mark.parametrize(("name", "kind"), [("relu", ReLU), ("softmax", Softmax), ("linear", Linear), (None, Linear)])
+def test_activation_makes_the_layer_of_that_name(name, kind):
+    activation, layer = built(Activation(name), 3), built(kind(), 3)
+    x, dy = np.array([[-1.0, 0.5, 2.0]]), np.array([[1.0, 2.0, 3.0]])
+    (y, cache), (expected_y, expected_cache) = activation.forward(x), layer.forward(x)
+    np.testing.assert_array_equal(y, expected_y)
+    np.testing.assert_array_equal(activation.backward(dy, cache)[0], layer.backward(dy, expected_cache)[0])
+    assert type(activation.function) is kind
+
+
+def test_one_activation_layer_given_to_two_layers_is_not_shared():
+    relu = ReLU()
+    first, second = Dense(3, activation=relu), Dense(5, activation=relu)
+    built(first, 2)
+    built(second, 3)
+    assert second.forward(np.zeros((1, 3)))[0].shape == (1, 5)
+
+
+def test_flatten_lays_a_sample_out_row_by_row_and_back():
+    flatten = Flatten()
+    assert flatten.build((2, 3, 2), np.random.default_rng(0)) == (12,)
+    x = np.arange(24.0).reshape(2, 2, 3, 2)
+    y, cache = flatten.forward(x)
+    np.testing.assert_array_equal(y, np.arange(24).reshape(2, 12))
+    np.testing.assert_array_equal(flatten.backward(y, cache)[0], x)
+
+
+@pytest.mark.parametrize(
+    ("make", "error", "message"),
+    [
+        (lambda: Activation("rely"), ValueError, "activation='rely' is not known; choose one of 'relu'"),
+        (lambda: Activation("RELU"), ValueError, "activation='RELU' is not known"),
+        (lambda: Activation(max), TypeError, "activation must be one of 'relu'.* got <built-in function max>"),
+        (lambda: Activation(ReLU), TypeError, "activation must be one of 'relu'"),
+        (lambda: Activation(Dense(3)), TypeError, "activation must be one of 'relu'"),
+        (lambda: Softmax(axis=1), ValueError, "axis=1 is not supported by tinynet, only -1"),
+        (lambda: ReLU(negative_slope=0.1), ValueError, "negative_slope=0.1 is not supported by tinynet, only"),
+        (lambda: ReLU(max_value=6), ValueError, "max_value=6 is not supported by tinynet, only None"),
+        (lambda: ReLU(slope=1), TypeError, "ReLU has no argument 'slope'"),
+        (lambda: Flatten(order="F"), TypeError, "Flatten has no argument 'order'"),
+    ],
+)
+def test_bad_arguments_are_refused_by_name(make, error, message):
+    with pytest.raises(error, match=message):
+        make()
+
+
+def test_keras_arguments_that_say_what_is_done_anyway_are_taken():
+    ReLU(negative_slope=0.0, max_value=None, threshold=0)
+    Softmax(axis=-1)

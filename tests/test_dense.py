@@ -1,0 +1,109 @@
+"""Dense: y = x @ W + b, by hand."""
+
+import numpy as np
+import pytest
+
+from tinynet.initializers import Constant
+from tinynet.layers import Dense, ReLU
+
+X = np.array([[1.0, 2.0], [3.0, 4.0]])
+W = np.array([[1.0, 0.0, -1.0], [2.0, 1.0, 0.0]])
+B = np.array([10.0, 20.0, 30.0])
+
+
+def dense(**options) -> Dense:
+    """Two inputs, three outputs, with the weights above, in float64."""
+    layer = Dense(3, **options)
+    assert layer.build((2,), np.random.default_rng(0)) == (3,)
+    layer.set_weights([W, B] if layer.use_bias else [W])
+    return layer.astype(np.float64)
+
+
+def test_every_output_is_a_weighted_sum_of_all_inputs_plus_a_bias():
+    y, _ = dense().forward(X)
+    np.testing.assert_array_equal(y, [[1 + 4 + 10, 2 + 20, -1 + 30], [3 + 8 + 10, 4 + 20, -3 + 30]])
+
+
+def test_without_a_bias():
+    layer = dense(use_bias=False)
+    y, cache = layer.forward(X)
+    np.testing.assert_array_equal(y, [[5, 2, -1], [11, 4, -3]])
+    _, grads = layer.backward(np.ones((2, 3)), cache)
+    assert layer.params.keys() == grads.keys() == {"W"}
+
+
+def test_gradients():
+    layer = dense()
+    _, cache = layer.forward(X)
+    dx, grads = layer.backward(np.array([[1.0, 0.0, 0.0], [0.0, 10.0, 100.0]]), cache)
+    np.testing.assert_array_equal(dx, [[1, 2], [0 - 100, 10 + 0]])  # each output's gradient, times its weights
+    np.testing.assert_array_equal(grads["W"], [[1, 30, 300], [2, 40, 400]])  # each output's gradient, times its inputs
+    np.testing.assert_array_equal(grads["b"], [1, 10, 100])  # summed over the batch
+
+
+@pytest.mark.parametrize("activation", ["relu", ReLU()])
+def test_an_activation_acts_on_the_weighted_sums_and_on_their_gradient(activation):
+    layer = dense(activation=activation, use_bias=False)
+    y, cache = layer.forward(X)
+    np.testing.assert_array_equal(y, [[5, 2, 0], [11, 4, 0]])
+    dx, grads = layer.backward(np.ones((2, 3)), cache)
+    np.testing.assert_array_equal(dx, [[1, 3], [1, 3]])
+    np.testing.assert_array_equal(grads["W"], [[4, 4, 0], [6, 6, 0]])
+
+
+def test_a_softmax_makes_probabilities_of_the_weighted_sums():
+    layer = dense(activation="softmax")
+    layer.set_weights([np.zeros((2, 3)), np.log([1.0, 2.0, 5.0])])
+    np.testing.assert_allclose(layer.forward(X)[0], [[1 / 8, 2 / 8, 5 / 8]] * 2, rtol=1e-15)
+
+
+def test_kernels_start_glorot_uniform_and_biases_at_zero():
+    layer = Dense(50)
+    layer.build((100,), np.random.default_rng(0))
+    assert layer.params["W"].shape == (100, 50)
+    limit = np.sqrt(6 / 150)
+    assert 0.99 * limit < np.abs(layer.params["W"]).max() <= limit
+    np.testing.assert_array_equal(layer.params["b"], np.zeros(50, np.float32))
+    assert layer.count_params() == 100 * 50 + 50
+
+
+def test_other_initializers():
+    layer = Dense(2, kernel_initializer=Constant(3.0), bias_initializer="ones")
+    layer.build((2,), np.random.default_rng(0))
+    np.testing.assert_array_equal(layer.params["W"], [[3, 3], [3, 3]])
+    np.testing.assert_array_equal(layer.params["b"], [1, 1])
+
+
+def test_nan_shows_in_its_own_row_and_in_no_other():
+    y, _ = dense().forward(np.array([[np.nan, 1.0], [1.0, 1.0]]))
+    assert np.isnan(y[0]).all()
+    np.testing.assert_array_equal(y[1], [13, 21, 29])
+
+
+def test_images_are_refused_with_a_hint_at_flatten():
+    with pytest.raises(ValueError, match=r"Dense takes vectors, got samples of shape \(28, 28, 1\); add a Flatten\(\)"):
+        Dense(10).build((28, 28, 1), np.random.default_rng(0))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ({"units": 0}, ValueError, "units must be at least 1, got 0"),
+        ({"units": -3}, ValueError, "units must be at least 1, got -3"),
+        ({"units": 2.0}, TypeError, r"units must be an integer, got 2.0 \(float\)"),
+        ({"units": True}, TypeError, "units must be an integer, got True"),
+        ({"units": 2, "activation": "tansig"}, ValueError, "activation='tansig' is not known; choose one of .*'relu'"),
+        ({"units": 2, "activation": 7}, TypeError, "activation must be one of .*'relu'.* got 7"),
+        ({"units": 2, "kernel_initializer": "gloro"}, ValueError, "kernel_initializer='gloro' is not known.*'glorot_u"),
+        (
+            {"units": 2, "bias_initializer": 0.0},
+            TypeError,
+            "bias_initializer must be a name or an Initializer, got 0.0",
+        ),
+        ({"units": 2, "unit": 3}, TypeError, "Dense has no argument 'unit'"),
+        ({"units": 2, "kernel_constraint": "non_neg"}, (TypeError, ValueError), "Dense.*kernel_constraint"),
+    ],
+)
+def test_bad_arguments_are_refused_by_name(arguments, error, message):
+    with pytest.raises(error, match=message):
+        Dense(**arguments)

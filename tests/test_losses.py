@@ -1,0 +1,172 @@
+"""Softmax cross-entropy, by hand: the loss of a sample is -log of the probability given to its true class."""
+
+import math
+
+import numpy as np
+import pytest
+
+from tinynet import losses
+from tinynet.losses import CategoricalCrossentropy, SparseCategoricalCrossentropy, get_loss, softmax_cross_entropy
+
+LOG_2 = math.log(2)
+# Probabilities 1/8, 2/8, 5/8 and 4/8, 2/8, 2/8
+LOGITS = np.log([[1.0, 2.0, 5.0], [4.0, 2.0, 2.0]])
+PROBABILITIES = np.array([[1.0, 2.0, 5.0], [4.0, 2.0, 2.0]]) / 8
+
+
+def test_the_loss_is_minus_log_of_the_true_classes_probability():
+    values, _ = softmax_cross_entropy(LOGITS, np.array([1, 0]))
+    np.testing.assert_allclose(values, [2 * LOG_2, LOG_2], rtol=1e-14)
+
+
+def test_the_gradient_is_what_the_probabilities_are_off_by():
+    _, gradient = softmax_cross_entropy(LOGITS, np.array([1, 0]))
+    np.testing.assert_allclose(gradient, [[1 / 8, 2 / 8 - 1, 5 / 8], [4 / 8 - 1, 2 / 8, 2 / 8]], rtol=1e-14)
+
+
+def test_the_arguments_stay_as_they_are():
+    logits, classes = LOGITS.copy(), np.array([1, 0])
+    softmax_cross_entropy(logits, classes)
+    np.testing.assert_array_equal(logits, LOGITS)
+    np.testing.assert_array_equal(classes, [1, 0])
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_the_dtype_follows_the_logits(dtype):
+    values, gradient = softmax_cross_entropy(LOGITS.astype(dtype), np.array([1, 0]))
+    assert values.dtype == gradient.dtype == dtype
+
+
+def test_a_sure_and_wrong_network_has_a_large_loss_and_a_gradient_that_can_still_teach_it():
+    """Taken apart, softmax would round the true class's probability to 0, and the loss would be infinite."""
+    values, gradient = softmax_cross_entropy(np.array([[1000.0, 0.0]]), np.array([1]))
+    np.testing.assert_array_equal(values, [1000])
+    np.testing.assert_array_equal(gradient, [[1, -1]])
+
+
+def test_nan_logits_give_a_nan_loss():
+    values, gradient = softmax_cross_entropy(np.array([[np.nan, 0.0], [0.0, 0.0]]), np.array([1, 1]))
+    assert np.isnan(values[0])
+    assert np.isnan(gradient[0]).all()
+    np.testing.assert_allclose(values[1], LOG_2)
+
+
+def test_both_ways_to_write_labels_mean_the_same():
+    one_hot, integers = np.array([[0, 1, 0], [1, 0, 0]]), np.array([1, 0])
+    expected = 1.5 * LOG_2  # the mean of 2 log 2 and log 2
+    assert CategoricalCrossentropy()(one_hot, PROBABILITIES) == pytest.approx(expected)
+    assert SparseCategoricalCrossentropy()(integers, PROBABILITIES) == pytest.approx(expected)
+    assert CategoricalCrossentropy(from_logits=True)(one_hot, LOGITS) == pytest.approx(expected)
+    assert SparseCategoricalCrossentropy(from_logits=True)(integers, LOGITS) == pytest.approx(expected)
+    np.testing.assert_allclose(losses.categorical_crossentropy(one_hot, PROBABILITIES), [2 * LOG_2, LOG_2])
+    np.testing.assert_allclose(losses.sparse_categorical_crossentropy(integers, LOGITS, True), [2 * LOG_2, LOG_2])
+
+
+def test_probabilities_are_scaled_to_sum_to_one_and_kept_off_zero_as_keras_does():
+    loss = SparseCategoricalCrossentropy()
+    assert loss([0], np.array([[2.0, 6.0]])) == pytest.approx(2 * LOG_2)
+    assert loss([0], np.array([[0.0, 1.0]])) == pytest.approx(-math.log(1e-7))
+    assert loss([1], np.array([[0.0, 1.0]])) == pytest.approx(1e-7)
+
+
+@pytest.mark.parametrize(
+    "labels", [[2, 0], np.array([2, 0], np.uint8), np.array([2.0, 0.0], np.float32), np.array([[2], [0]])]
+)
+def test_integer_labels_of_any_type_and_as_a_column(labels):
+    np.testing.assert_array_equal(SparseCategoricalCrossentropy().check_labels(labels, 3), [2, 0])
+
+
+@pytest.mark.parametrize("dtype", [bool, np.uint8, np.int64, np.float32])
+def test_one_hot_labels_of_any_type(dtype):
+    labels = np.array([[0, 0, 1], [1, 0, 0]], dtype)
+    np.testing.assert_array_equal(CategoricalCrossentropy().check_labels(labels, 3), [2, 0])
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        (
+            [0, 1, 2],
+            r"one-hot labels of shape \(n, 3\), got shape \(3,\); use loss=\"sparse_categorical_crossentropy\"",
+        ),
+        ([[0, 1], [1, 0]], r"labels of shape \(n, 3\), one column for each output of the network, got shape \(2, 2\)"),
+        ([[0], [1]], r"got shape \(2, 1\) \(scikit-learn's LabelBinarizer .*to_categorical"),
+        ([[[0, 1, 0]]], r"labels of shape \(n, 3\).*got shape \(1, 1, 3\)"),
+        ([["0", "1", "0"]], "labels of zeros and ones, got dtype <U1"),
+        ([[0, 1, 0], [0, 2, 0]], r"a single 1 in each row; row 1 is \[0 2 0\]"),
+        ([[0, 1, 0], [1, 1, 0]], r"a single 1 in each row; row 1 is \[1 1 0\]"),
+        ([[0.3, 0.3, 0.4]], r"row 0 is \[0.3 0.3 0.4\]"),
+        ([[0, 1, np.nan]], r"row 0 is \[ 0.  1. nan\]"),
+        ([[0, 1, 0], [0, 0, 0]], r"row 1 is \[0 0 0\]. A row of zeros is what scikit-learn's LabelBinarizer"),
+    ],
+)
+def test_labels_that_are_not_one_hot_are_refused(labels, message):
+    with pytest.raises(ValueError, match=message):
+        CategoricalCrossentropy().check_labels(labels, 3)
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        ([0, 3], r"the network has 3 outputs, so labels must be in 0..2, got values from 0 to 3"),
+        ([-1, 2], r"labels must be in 0..2, got values from -1 to 2"),
+        ([0.5, 1], "takes integer labels, got dtype float64"),
+        ([0, np.nan], "takes integer labels, got dtype float64"),
+        ([0, np.inf], r"labels must be in 0..2, got values from 0.0 to inf"),
+        (["zero", "one"], "takes integer labels, got dtype <U4"),
+        ([[0, 1, 0]], r"labels of shape \(n,\), got shape \(1, 3\); use loss=\"categorical_crossentropy\""),
+        (3, r"labels of shape \(n,\), got shape \(\)"),
+    ],
+)
+def test_labels_that_are_not_class_numbers_are_refused(labels, message):
+    with pytest.raises(ValueError, match=message):
+        SparseCategoricalCrossentropy().check_labels(labels, 3)
+
+
+@pytest.mark.parametrize(
+    ("labels", "outputs", "message"),
+    [
+        ([0], np.zeros((2, 3)), "1 labels for 2 predictions"),
+        ([0], np.zeros(3), r"y_pred must be an array of floats \(n, classes\), got shape \(3,\)"),
+        ([0], np.zeros((1, 3), int), "y_pred must be an array of floats .* dtype int64"),
+    ],
+)
+def test_predictions_that_do_not_fit_are_refused(labels, outputs, message):
+    with pytest.raises(ValueError, match=message):
+        SparseCategoricalCrossentropy()(labels, outputs)
+
+
+@pytest.mark.parametrize(
+    "loss",
+    [
+        "sparse_categorical_crossentropy",
+        SparseCategoricalCrossentropy,
+        SparseCategoricalCrossentropy(),
+        losses.sparse_categorical_crossentropy,
+    ],
+)
+def test_a_loss_can_be_named_in_four_ways(loss):
+    found = get_loss(loss)
+    assert type(found) is SparseCategoricalCrossentropy
+    assert not found.from_logits
+
+
+@pytest.mark.parametrize(
+    ("loss", "error", "message"),
+    [
+        ("mse", ValueError, "loss='mse' is not known; choose one of 'categorical_crossentropy', 'sparse_"),
+        (3, TypeError, "loss must be one of categorical_crossentropy.*got 3"),
+        (max, TypeError, "loss must be one of categorical_crossentropy"),
+    ],
+)
+def test_unknown_losses_are_refused(loss, error, message):
+    with pytest.raises(error, match=message):
+        get_loss(loss)
+
+
+def test_options_that_keras_alone_has_are_refused():
+    with pytest.raises(ValueError, match=r"CategoricalCrossentropy: label_smoothing=0.1 is not supported.*only 0"):
+        CategoricalCrossentropy(label_smoothing=0.1)
+    with pytest.raises(TypeError, match="SparseCategoricalCrossentropy has no argument 'weight'"):
+        SparseCategoricalCrossentropy(weight=1)
+    CategoricalCrossentropy(label_smoothing=0.0, reduction="sum_over_batch_size")

@@ -1,0 +1,46 @@
+"""Accuracy: the share of samples whose largest output is at the true class."""
+
+import numpy as np
+import pytest
+
+from tinynet.metrics import Accuracy, CategoricalAccuracy, SparseCategoricalAccuracy, get_metrics
+
+OUTPUTS = np.array([[0.1, 0.7, 0.2], [0.5, 0.2, 0.3], [0.0, 0.4, 0.6]])
+
+
+@pytest.mark.parametrize("kind", [Accuracy, CategoricalAccuracy, SparseCategoricalAccuracy])
+def test_a_sample_is_right_where_its_largest_output_is_at_its_class(kind):
+    np.testing.assert_array_equal(kind().per_sample(np.array([1, 0, 1]), OUTPUTS), [True, True, False])
+
+
+def test_of_equal_outputs_the_first_counts():
+    tie = np.array([[0.5, 0.5]])
+    assert Accuracy().per_sample(np.array([0]), tie).item()
+    assert not Accuracy().per_sample(np.array([1]), tie).item()
+
+
+def test_a_metric_can_be_named_or_given():
+    metrics = get_metrics(["acc", Accuracy(name="hits"), SparseCategoricalAccuracy(), "categorical_accuracy"])
+    assert [metric.name for metric in metrics] == [
+        "acc",
+        "hits",
+        "sparse_categorical_accuracy",
+        "categorical_accuracy",
+    ]
+    assert get_metrics(None) == get_metrics([]) == []
+
+
+@pytest.mark.parametrize(
+    ("metrics", "error", "message"),
+    [
+        ("accuracy", TypeError, r"metrics must be a list such as \[\"accuracy\"\], got 'accuracy'"),
+        (Accuracy(), TypeError, "metrics must be a list"),
+        ({"accuracy"}, TypeError, "metrics must be a list"),
+        (["acuracy"], ValueError, "metrics='acuracy' is not known; choose one of 'accuracy'"),
+        ([3], TypeError, "a metric must be one of accuracy, .*got 3"),
+        (["accuracy", "accuracy"], ValueError, "have a name twice"),
+    ],
+)
+def test_unknown_metrics_are_refused(metrics, error, message):
+    with pytest.raises(error, match=message):
+        get_metrics(metrics)
