@@ -392,6 +392,6 @@ figure.savefig(output / "4_training.png")
 # the network's answers.
 
 # %%
-print(f"The whole run took {time.perf_counter() - start:.0f} s. Its pictures are in {output.resolve()}")
+print(f"Done in {time.perf_counter() - start:.0f} s, without the imports. The pictures are in {output.resolve()}")
 if plt.get_backend().lower() not in backend_registry.list_builtin(BackendFilter.NON_INTERACTIVE):
     plt.show()
