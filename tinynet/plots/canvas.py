@@ -20,6 +20,7 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 Array = npt.NDArray[Any]
 
 BLUE, ORANGE, RED, GREEN, PURPLE, GREY = "#0072B2", "#E69F00", "#D55E00", "#009E73", "#CC79A7", "#555555"
+DARK_RED = "#A13D00"  # for words
 MAX_PANELS = 400
 
 
@@ -51,7 +52,7 @@ def check_images(owner: str, images: npt.ArrayLike) -> Array:
 
     Raises:
         TypeError: they are not numbers.
-        ValueError: they have another shape, there are none, or too many for one picture.
+        ValueError: they have another shape, there are none, or they hold NaN or infinity.
     """
     array = np.asarray(images)
     if array.dtype.kind not in "biuf":
@@ -66,7 +67,17 @@ def check_images(owner: str, images: npt.ArrayLike) -> Array:
         )
     if not array.size:
         raise ValueError(f"{owner}: images is empty, its shape is {np.shape(images)}.")
+    check_finite(f"{owner}: images", array)
     return array
+
+
+def check_finite(what: str, array: Array) -> None:
+    """Raise ValueError where a picture would show NaN or infinity."""
+    if array.dtype.kind == "f" and not np.isfinite(array).all():
+        raise ValueError(
+            f"{what} has {int((~np.isfinite(array)).sum()):,} values that are NaN or infinite. Where training made "
+            "them, try a smaller learning rate, and scale the images to [0, 1]."
+        )
 
 
 def check_panels(owner: str, count: int) -> None:
@@ -85,9 +96,7 @@ def show_images(axes: Sequence[Axes], images: Array, cmap: str) -> None:
 
 
 def check_labels(owner: str, argument: str, labels: npt.ArrayLike, count: int | None = None) -> Array:
-    """Labels as a vector (n,): of any kind, or the columns of the ones where they are one-hot (n, classes).
-
-    Probabilities (n, classes) become the most probable classes.
+    """Labels (n,) of any kind as they are, and one-hot labels or probabilities (n, classes) as the largest's column.
 
     Raises:
         ValueError: they have another shape, or are not ``count`` many.
@@ -128,3 +137,19 @@ def name_of(label: Any, class_names: Sequence[str] | None) -> str:
             f"class_names has {len(class_names)} names, so labels must be in 0..{len(class_names) - 1}, got {label!r}."
         )
     return str(class_names[number])
+
+
+def best_columns(count: int) -> int:
+    """From as many as rows to four times as many, those that leave the fewest panels empty; of equals, the fewest."""
+    root = math.ceil(math.sqrt(count))
+    return min(range(root, min(2 * root, count) + 1), key=lambda columns: (-count % columns, columns))
+
+
+def shape_text(shape: Sequence[int]) -> str:
+    """A shape in words: "28 × 28 × 20"."""
+    return " × ".join(map(str, shape))
+
+
+def aspect(shape: Sequence[int]) -> float:
+    """Height over width of a picture for pixels (rows, columns, ...), kept between 1/4 and 4."""
+    return min(max(shape[0] / shape[1], 0.25), 4.0)

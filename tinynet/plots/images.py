@@ -10,7 +10,9 @@ import numpy.typing as npt
 from matplotlib.figure import Figure, SubFigure
 
 from tinynet.plots.canvas import (
-    RED,
+    DARK_RED,
+    aspect,
+    best_columns,
     check_images,
     check_labels,
     check_panels,
@@ -116,13 +118,13 @@ def plot_mistakes(
         f"{name_of(is_taken_for[i], class_names)} ({_percent(confidence[i])})\nis {name_of(is_class[i], class_names)}"
         for i in worst
     ]
-    made = _titled_grid(pixels[worst], titles, [True] * len(worst), columns=columns, cmap=cmap, fig=fig)
-    (fig or made).suptitle(
-        f"{len(wrong):,} mistakes among {len(pixels):,} images; the {len(worst)} most confident:\n"
-        "prediction (its probability) and true class",
-        fontsize=11,
+    heading = (
+        f"Mistakes: {len(wrong):,} of {len(pixels):,} images; {len(worst)} shown, the most confident first:\n"
+        "prediction (its probability) and true class"
     )
-    return made
+    return _titled_grid(
+        pixels[worst], titles, [True] * len(worst), heading=heading, columns=columns, cmap=cmap, fig=fig
+    )
 
 
 def _percent(p: float) -> str:
@@ -135,24 +137,28 @@ def _titled_grid(
     titles: Sequence[str],
     wrong: Sequence[bool],
     *,
+    heading: str = "",
     columns: int | None,
     cmap: str,
     fig: Figure | SubFigure | None,
 ) -> Figure:
     count = len(images)
-    columns = _best_columns(count) if columns is None else min(check_int("plots", "columns", columns), count)
+    columns = best_columns(count) if columns is None else min(check_int("plots", "columns", columns), count)
     lines = 1 + max(title.count("\n") for title in titles)
-    width = max(1.1, 0.075 * max(len(line) for title in titles for line in title.split("\n")))
-    height = width * images.shape[1] / images.shape[2] + 0.17 * lines
-    fig = fig or new_figure(width * columns + 0.2, height * math.ceil(count / columns) + 0.5)
+    width = max(1.1, 0.085 * _longest_line(titles))  # inches, as 0.085 is a bold letter
+    height = width * aspect(images.shape[1:]) + 0.17 * lines
+    if fig is None:
+        total_height = height * math.ceil(count / columns) + (0.6 if heading else 0.2)
+        fig = new_figure(max(width * columns, 0.09 * _longest_line([heading])) + 0.2, total_height)
+    fig.suptitle(heading, fontsize=11)
     axes = grid_of_axes(fig, count, columns)
     show_images(axes, images, cmap)
     for ax, title, is_wrong in zip(axes, titles, wrong, strict=True):
-        ax.set_title(title, fontsize=9, pad=3, color=RED if is_wrong else "black")
+        ax.set_title(
+            title, fontsize=9, pad=3, color=DARK_RED if is_wrong else "black", weight="bold" if is_wrong else "normal"
+        )
     return fig.figure
 
 
-def _best_columns(count: int) -> int:
-    """From as many as rows to four times as many, those that leave the fewest panels empty; of equals, the fewest."""
-    root = math.ceil(math.sqrt(count))
-    return min(range(root, min(2 * root, count) + 1), key=lambda columns: (-count % columns, columns))
+def _longest_line(texts: Sequence[str]) -> int:
+    return max(len(line) for text in texts for line in text.split("\n"))
