@@ -168,7 +168,8 @@ class SparseCategoricalCrossentropy(Loss):
                 f"sparse_categorical_crossentropy takes integer labels of shape (n,), got shape {labels.shape}; "
                 'use loss="categorical_crossentropy" for one-hot labels.'
             )
-        if labels.dtype.kind not in "biuf" or (labels.dtype.kind == "f" and not np.array_equal(labels, np.floor(labels))):
+        whole = labels.dtype.kind in "biu" or (labels.dtype.kind == "f" and np.array_equal(labels, np.floor(labels)))
+        if not whole:
             raise ValueError(f"sparse_categorical_crossentropy takes integer labels, got dtype {labels.dtype}.")
         if labels.size and not (labels.min() >= 0 and labels.max() < num_classes):
             raise ValueError(

@@ -1,7 +1,9 @@
 """The sliding-window maths of convolution and pooling in plain NumPy: read this before ``kernels.py``.
 
 Each function here has a twin of the same name in ``kernels.py``, which computes the same numbers faster; the tests
-run both on the same random shapes. Data is NHWC: (n images, h rows, w columns, c channels), already padded.
+run both on the same random shapes. Data is NHWC: (n images, h rows, w columns, c channels), padded already where it
+is a convolution's. A window of k_h x k_w moves in steps of s_h, s_w, and takes out_h x out_w positions. Every function
+writes its result into an array that it is given (the last arguments).
 
 A convolution is a matrix product once every patch under the window is laid out as a row: that is what ``im2col``
 does (K. Chellapilla, S. Puri, P. Simard, "High Performance Convolutional Neural Networks for Document Processing",
@@ -20,26 +22,31 @@ Array = npt.NDArray[Any]
 Pads = tuple[tuple[int, int], tuple[int, int]]
 
 
-def im2col(x: Array, k_h: int, k_w: int, s_h: int, s_w: int) -> Array:
-    """The patch under each position of the window, as rows of a matrix.
+def im2col(x: Array, k_h: int, k_w: int, s_h: int, s_w: int, patches: Array) -> None:
+    """Write the patch under each position of the window into a row of a matrix.
 
     x        (n, h, w, c)
-    patches  (n * out_h * out_w, k_h * k_w * c)      out_h = (h - k_h) // s_h + 1, out_w alike
+    patches  (n * out_h * out_w, k_h * k_w * c or more); columns beyond are left as they are
     """
     c = x.shape[-1]
     windows = sliding_window_view(x, (k_h, k_w), axis=(1, 2))[:, ::s_h, ::s_w]  # (n, out_h, out_w, c, k_h, k_w)
-    return np.ascontiguousarray(windows.transpose(0, 1, 2, 4, 5, 3)).reshape(-1, k_h * k_w * c)
+    patches[:, : k_h * k_w * c] = windows.transpose(0, 1, 2, 4, 5, 3).reshape(len(patches), -1)
 
 
-def im2col_transposed(x: Array, k_h: int, k_w: int, s_h: int, s_w: int) -> Array:
-    """The transpose of ``im2col``: (k_h * k_w * c, n * out_h * out_w), one row for each weight of a filter."""
-    return np.ascontiguousarray(im2col(x, k_h, k_w, s_h, s_w).T)
+def im2col_transposed(x: Array, k_h: int, k_w: int, s_h: int, s_w: int, patches: Array) -> None:
+    """The same, transposed: one row for each weight of a filter.
+
+    x        (n, h, w, c)
+    patches  (k_h * k_w * c or more, n * out_h * out_w); rows beyond are left as they are
+    """
+    im2col(x, k_h, k_w, s_h, s_w, patches.T)
 
 
 def col2im(patches: Array, x: Array, k_h: int, k_w: int, s_h: int, s_w: int) -> None:
-    """Add each patch to the place in ``x`` that it stands for: the transpose of ``im2col``, in place.
+    """Add each patch to the place in ``x`` that it stands for: the transpose of ``im2col``.
 
-    patches  (n * out_h * out_w, k_h * k_w * c)      x  (n, h, w, c), added to
+    patches  (n * out_h * out_w, k_h * k_w * c)
+    x        (n, h, w, c), added to
     """
     n, h, w, c = x.shape
     out_h, out_w = (h - k_h) // s_h + 1, (w - k_w) // s_w + 1
@@ -49,26 +56,28 @@ def col2im(patches: Array, x: Array, k_h: int, k_w: int, s_h: int, s_w: int) -> 
             x[:, i * s_h : i * s_h + k_h, j * s_w : j * s_w + k_w] += windows[:, i, j]
 
 
-def conv2d_weight_gradient(x: Array, dy: Array, dW: Array, s_h: int, s_w: int) -> None:
-    """Add ``dy``-weighted patches to the filters' gradient, in place: dW = dy.T @ im2col(x).
+def sum_patches(x: Array, dy: Array, sums: Array, s_h: int, s_w: int) -> None:
+    """Add up the patches of ``x``, weighted by ``dy``, for each filter: dy.T @ im2col(x).
 
-    x   (n, h, w, c)
-    dy  (n, out_h, out_w, filters)
-    dW  (filters, k_h, k_w, c), added to
+    x     (n, h, w, c)
+    dy    (n, out_h, out_w, filters)
+    sums  (filters, k_h, k_w, c), added to
     """
-    filters, k_h, k_w, _ = dW.shape
-    dW += (dy.reshape(-1, filters).T @ im2col(x, k_h, k_w, s_h, s_w)).reshape(dW.shape)
+    filters, k_h, k_w, c = sums.shape
+    patches = np.empty((dy.size // filters, k_h * k_w * c), x.dtype)
+    im2col(x, k_h, k_w, s_h, s_w, patches)
+    sums += (dy.reshape(-1, filters).T @ patches).reshape(sums.shape)
 
 
-def conv2d_input_gradient(dy: Array, W: Array, dx: Array, s_h: int, s_w: int) -> None:
-    """Add ``dy``-weighted filters to the input's gradient, in place: dx = col2im(dy @ W).
+def add_filters(dy: Array, filters: Array, x: Array, s_h: int, s_w: int) -> None:
+    """Add every filter, weighted by ``dy``, to ``x`` at each position of the window: col2im(dy @ filters).
 
-    dy  (n, out_h, out_w, filters)
-    W   (filters, k_h, k_w, c)
-    dx  (n, h, w, c), added to
+    dy       (n, out_h, out_w, number of filters)
+    filters  (number of filters, k_h, k_w, c)
+    x        (n, h, w, c), added to
     """
-    filters, k_h, k_w, _ = W.shape
-    col2im(dy.reshape(-1, filters) @ W.reshape(filters, -1), dx, k_h, k_w, s_h, s_w)
+    number, k_h, k_w, _ = filters.shape
+    col2im(dy.reshape(-1, number) @ filters.reshape(number, -1), x, k_h, k_w, s_h, s_w)
 
 
 def count_nonzero(x: Array) -> int:
@@ -76,43 +85,45 @@ def count_nonzero(x: Array) -> int:
     return int(np.count_nonzero(x))
 
 
-def max_pool(x: Array, k_h: int, k_w: int, s_h: int, s_w: int, pads: Pads) -> tuple[Array, Array]:
-    """The largest entry under each position of the window, and where it was.
+def max_pool(x: Array, k_h: int, k_w: int, s_h: int, s_w: int, pads: Pads, y: Array, argmax: Array) -> None:
+    """Write the largest entry under each position of the window into ``y``, and where it was into ``argmax``.
 
     x       (n, h, w, c)
-    y       (n, out_h, out_w, c)      NaN counts as largest, so that it shows
+    pads    ((top, bottom), (left, right)): entries around the image that the window may cover, but that never win
+    y       (n, out_h, out_w, c); NaN counts as largest, so that it shows
     argmax  the same shape, int32: row * w + column of that entry in x; of equal ones the first, row by row
-
-    Padding never wins: it is minus infinity, and a real minus infinity is preferred to it.
     """
     n, h, w, c = x.shape
     padded = np.pad(x, ((0, 0), *pads, (0, 0)), constant_values=-np.inf)
-    position = np.pad(np.arange(h * w, dtype=np.int32).reshape(h, w), pads, constant_values=-1)
+    position = np.pad(np.arange(h * w).reshape(h, w), pads, constant_values=-1)
 
     windows = sliding_window_view(padded, (k_h, k_w), axis=(1, 2))[:, ::s_h, ::s_w].reshape(n, -1, c, k_h * k_w)
-    places = sliding_window_view(position, (k_h, k_w))[::s_h, ::s_w]
-    out_h, out_w = places.shape[:2]
-    places = places.reshape(1, -1, 1, k_h * k_w)
+    positions = sliding_window_view(position, (k_h, k_w))[::s_h, ::s_w].reshape(1, -1, 1, k_h * k_w)
 
-    y = windows.max(axis=-1)
-    hit = ((windows == y[..., None]) | np.isnan(windows)) & (places >= 0)
-    argmax = np.take_along_axis(np.broadcast_to(places, hit.shape), hit.argmax(axis=-1)[..., None], axis=-1)
-    return y.reshape(n, out_h, out_w, c), np.ascontiguousarray(argmax).reshape(n, out_h, out_w, c)
+    largest = windows.max(axis=-1, keepdims=True)
+    wins = ((windows == largest) | np.isnan(windows)) & (positions >= 0)
+    first = wins.argmax(axis=-1, keepdims=True)
+    y[...] = largest.reshape(y.shape)
+    argmax[...] = np.take_along_axis(np.broadcast_to(positions, wins.shape), first, axis=-1).reshape(y.shape)
 
 
-def max_pool_backward(dy: Array, argmax: Array, h: int, w: int) -> Array:
+def max_pool_backward(dy: Array, argmax: Array, dx: Array) -> None:
     """Send each entry of ``dy`` to the place that won its window; where windows overlap, gradients add up.
 
     dy, argmax  (n, out_h, out_w, c)
     dx          (n, h, w, c)
     """
-    n, _, _, c = dy.shape
-    dx = np.zeros((n, h * w, c), dy.dtype)
-    sample, channel = np.arange(n)[:, None, None], np.arange(c)[None, None, :]
-    np.add.at(dx, (sample, argmax.reshape(n, -1, c), channel), dy.reshape(n, -1, c))
-    return dx.reshape(n, h, w, c)
+    n, h, w, c = dx.shape
+    sample, channel = np.arange(n)[:, None, None, None], np.arange(c)
+    dx[...] = 0
+    np.add.at(dx.reshape(n, h * w, c), (sample, argmax, channel), dy)
 
 
-def relu_backward(dy: Array, y: Array) -> Array:
-    """The gradient passes where the output is positive: dx = dy * (y > 0)."""
-    return np.where(y > 0, dy, np.zeros((), dy.dtype))
+def relu(x: Array, y: Array) -> None:
+    """y = max(x, 0); NaN stays NaN."""
+    np.maximum(x, 0, out=y)
+
+
+def relu_backward(dy: Array, y: Array, dx: Array) -> None:
+    """The gradient passes where the output is positive: dx = dy * (y > 0), also where dy is infinite or NaN."""
+    dx[...] = np.where(y > 0, dy, 0)

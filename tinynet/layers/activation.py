@@ -58,13 +58,16 @@ class ReLU(Layer):
 
     def forward(self, x: Array) -> tuple[Array, Any]:
         x = self.check_input(x)
-        y = np.maximum(x, 0)
+        y = np.empty_like(x)
+        kernels.relu(x, y)
         return y, y
 
     def backward(self, dy: Array, cache: Any, *, need_dx: bool = True) -> Gradients:
         y = cache
         dy = self.check_gradient(dy, len(y), y.dtype)
-        return kernels.relu_backward(dy, y), {}
+        dx = np.empty_like(y)
+        kernels.relu_backward(dy, y, dx)
+        return dx, {}
 
 
 class Softmax(Layer):

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from tinynet import kernels
 from tinynet.initializers import Initializer
+from tinynet.layers.convolution import bias_gradient, convolve, crop, input_gradient, pad, weight_gradient
 from tinynet.layers.layer import Array, Gradients, Layer, Shape
 from tinynet.layers.weighted import Weighted
 from tinynet.layers.window import Window
@@ -99,11 +99,9 @@ class Conv2D(Weighted):
         return self.make_weights((*self.window.size, c, self.filters), output_shape, rng)
 
     def forward(self, x: Array) -> tuple[Array, Any]:
-        x = self.check_input(x)
+        x = pad(self.check_input(x), self.pads)
         W, b = self.weights(x.dtype)
-        x = np.pad(x, ((0, 0), *self.pads, (0, 0)))
-        y = convolve(x, W, self.window)
-        y += b
+        y = convolve(x, W, b, self.window)
         y, activation_cache = self.activation.forward(y)
         return y, (x, activation_cache)
 
@@ -112,76 +110,7 @@ class Conv2D(Weighted):
         dy = self.check_gradient(dy, len(x), x.dtype)
         dy, _ = self.activation.backward(dy, activation_cache)
         W, _ = self.weights(x.dtype)
-        dW = weight_gradient(x, dy, W, self.window)
-        db = dy.sum(axis=(0, 1, 2))
-        dx = self.crop(input_gradient(dy, W, x.shape, self.window)) if need_dx else None
+        dW = weight_gradient(x, dy, W.shape, self.window)
+        db = bias_gradient(dy)
+        dx = crop(input_gradient(dy, W, x.shape, self.window), self.pads) if need_dx else None
         return dx, self.grads_of(W=dW, b=db)
-
-    def crop(self, padded: Array) -> Array:
-        """The image without its padding."""
-        (top, bottom), (left, right) = self.pads
-        _, h, w, _ = padded.shape
-        return padded[:, top : h - bottom, left : w - right]
-
-
-# The matrix products, on a few images at a time, so that their patches stay in the processor's cache
-
-PATCH_BYTES = 1 << 19
-SPARSE = 0.4  # below this share of non-zeros in dy, skipping its zeros beats multiplying by them
-
-
-def chunks(n: int, bytes_per_image: int) -> Iterator[slice]:
-    """Slices of as many images as have about PATCH_BYTES of patches."""
-    step = max(1, PATCH_BYTES // bytes_per_image)
-    for start in range(0, n, step):
-        yield slice(start, start + step)
-
-
-def patches_of(x: Array, window: Window) -> Array:
-    """``im2col(x)``, laid out in memory so that what is copied lies side by side."""
-    if x.shape[-1] == 1:
-        return kernels.im2col_transposed(x, *window.size, *window.strides).T
-    return kernels.im2col(x, *window.size, *window.strides)
-
-
-def convolve(x: Array, W: Array, window: Window) -> Array:
-    """y = im2col(x) @ W, as images."""
-    (n, h, w, _), filters = x.shape, W.shape[-1]
-    out_h, out_w = window.output_size(h, w)
-    columns = W.reshape(-1, filters)
-    y = np.empty((n, out_h, out_w, filters), x.dtype)
-    for images in chunks(n, out_h * out_w * len(columns) * x.itemsize):
-        np.matmul(patches_of(x[images], window), columns, out=y[images].reshape(-1, filters))
-    return y
-
-
-def weight_gradient(x: Array, dy: Array, W: Array, window: Window) -> Array:
-    """dW = im2col(x).T @ dy, in the shape of W."""
-    n, out_h, out_w, filters = dy.shape
-    if is_sparse(dy) and W.shape[2] > 1:
-        dW_by_filter = np.zeros((filters, *W.shape[:3]), x.dtype)
-        kernels.conv2d_weight_gradient(x, dy, dW_by_filter, *window.strides)
-        return np.ascontiguousarray(dW_by_filter.transpose(1, 2, 3, 0))
-    dW = np.zeros((W.size // filters, filters), x.dtype)
-    for images in chunks(n, out_h * out_w * len(dW) * x.itemsize):
-        dW += patches_of(x[images], window).T @ dy[images].reshape(-1, filters)
-    return dW.reshape(W.shape)
-
-
-def input_gradient(dy: Array, W: Array, x_shape: Shape, window: Window) -> Array:
-    """dx = col2im(dy @ W.T), in the shape of the padded x."""
-    n, out_h, out_w, filters = dy.shape
-    dx = np.zeros(x_shape, dy.dtype)
-    rows = np.ascontiguousarray(W.transpose(3, 0, 1, 2))
-    if is_sparse(dy):
-        kernels.conv2d_input_gradient(dy, rows, dx, *window.strides)
-        return dx
-    for images in chunks(n, out_h * out_w * W[..., 0].size * dy.itemsize):
-        patches = dy[images].reshape(-1, filters) @ rows.reshape(filters, -1)
-        kernels.col2im(patches, dx[images], *window.size, *window.strides)
-    return dx
-
-
-def is_sparse(dy: Array) -> bool:
-    """Whether most of ``dy`` is zero, as max-pooling and ReLU make it: about 85% of it in LeNet."""
-    return kernels.count_nonzero(dy) < SPARSE * dy.size

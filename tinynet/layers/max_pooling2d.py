@@ -71,10 +71,15 @@ class MaxPooling2D(Layer):
 
     def forward(self, x: Array) -> tuple[Array, Any]:
         x = self.check_input(x)
-        y, argmax = kernels.max_pool(x, *self.window.size, *self.window.strides, self.pads)
+        assert self.output_shape is not None, "check_input refuses a layer that is not built"
+        y = np.empty((len(x), *self.output_shape), x.dtype)
+        argmax = np.empty(y.shape, np.int32)
+        kernels.max_pool(x, *self.window.size, *self.window.strides, self.pads, y, argmax)
         return y, (argmax, x.shape, x.dtype)
 
     def backward(self, dy: Array, cache: Any, *, need_dx: bool = True) -> Gradients:
-        argmax, (n, h, w, _), dtype = cache
-        dy = self.check_gradient(dy, n, dtype)
-        return kernels.max_pool_backward(dy, argmax, h, w), {}
+        argmax, x_shape, dtype = cache
+        dy = self.check_gradient(dy, len(argmax), dtype)
+        dx = np.empty(x_shape, dtype)
+        kernels.max_pool_backward(dy, argmax, dx)
+        return dx, {}

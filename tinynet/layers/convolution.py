@@ -1,0 +1,142 @@
+"""The three products of a convolution, each computed in whichever of two ways is cheaper.
+
+    y  = im2col(x) @ W + b        dW = im2col(x).T @ dy        dx = col2im(dy @ W.T)
+
+Dense: just so, on the patches of a few images at a time, which stay in the processor's cache.
+
+Sparse: one factor is mostly zeros, and only its other numbers are multiplied. The gradient that reaches a convolution
+through 2x2 max-pooling and ReLU is: of four numbers in a window one gets the gradient, and ReLU stops half of these.
+An image with an empty background is, too. For the gradient of the weights either will do, for stride 1:
+
+    dW[k] = sum over positions p of dy[p] x[p + k]     patches of x, weighted by dy
+          = sum over pixels q of x[q] dy[q - k]        patches of dy, weighted by x, in the opposite order
+
+The results are the same but for the order of the sums. Shapes are those of ``Conv2D``; x and dx are padded.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+import numpy as np
+
+from tinynet import kernels
+from tinynet.layers.layer import Array, Shape
+from tinynet.layers.window import Window
+
+PATCH_BYTES = 1 << 19  # how much of a patch matrix is made at a time
+
+# What a product costs, in multiplications: the matrix product makes DENSE_SPEED of them in the time that the sparse
+# kernels need for one, and these need as much time to start a run of numbers as for RUN_START multiplications.
+DENSE_SPEED = 3
+RUN_START = 8
+
+Pads = tuple[tuple[int, int], tuple[int, int]]
+
+
+def pad(x: Array, pads: Pads) -> Array:
+    """``x`` with zeros around each image; itself where there are none to add."""
+    (top, bottom), (left, right) = pads
+    if not (top or bottom or left or right):
+        return x
+    n, h, w, c = x.shape
+    padded = np.zeros((n, top + h + bottom, left + w + right, c), x.dtype)
+    padded[:, top : top + h, left : left + w] = x
+    return padded
+
+
+def crop(padded: Array, pads: Pads) -> Array:
+    """The images without what ``pad`` added."""
+    (top, bottom), (left, right) = pads
+    _, h, w, _ = padded.shape
+    return padded[:, top : h - bottom, left : w - right]
+
+
+def convolve(x: Array, W: Array, b: Array, window: Window) -> Array:
+    """y = im2col(x) @ W + b, as images."""
+    (n, h, w, _), filters = x.shape, len(b)
+    y = np.empty((n, *window.output_size(h, w), filters), x.dtype)
+    weights = np.vstack([W.reshape(-1, filters), b])  # the bias is one more weight, whose input is always 1
+    for images, patches in patch_matrices(x, window):
+        np.matmul(patches, weights, out=y[images].reshape(-1, filters))
+    return y
+
+
+def weight_gradient(x: Array, dy: Array, W_shape: Shape, window: Window) -> Array:
+    """dW = im2col(x).T @ dy, in the shape of W."""
+    k_h, k_w, c, filters = W_shape
+    dense = dy.size * k_h * k_w * c
+    if window.strides == (1, 1) and is_cheaper(x, k_h, k_w * filters, dense):
+        around = ((k_h - 1, k_h - 1), (k_w - 1, k_w - 1))
+        by_channel = np.zeros((c, k_h, k_w, filters), x.dtype)
+        kernels.sum_patches(pad(dy, around), x, by_channel, 1, 1)
+        return np.ascontiguousarray(by_channel[:, ::-1, ::-1].transpose(1, 2, 0, 3))
+    if is_cheaper(dy, k_h, k_w * c, dense):
+        by_filter = np.zeros((filters, k_h, k_w, c), x.dtype)
+        kernels.sum_patches(x, dy, by_filter, *window.strides)
+        return np.ascontiguousarray(by_filter.transpose(1, 2, 3, 0))
+    dW = np.zeros((k_h * k_w * c + 1, filters), x.dtype)
+    for images, patches in patch_matrices(x, window):
+        dW += patches.T @ dy[images].reshape(-1, filters)
+    return dW[:-1].reshape(W_shape)
+
+
+def bias_gradient(dy: Array) -> Array:
+    """db = dy.sum(axis=(0, 1, 2)); image rows are added up first, because NumPy adds long rows fastest."""
+    n, out_h, out_w, filters = dy.shape
+    rows: Array = dy.reshape(n * out_h, out_w * filters).sum(axis=0)
+    db: Array = rows.reshape(out_w, filters).sum(axis=0)
+    return db
+
+
+def input_gradient(dy: Array, W: Array, x_shape: Shape, window: Window) -> Array:
+    """dx = col2im(dy @ W.T), in the shape of x."""
+    k_h, k_w, c, filters = W.shape
+    dx = np.zeros(x_shape, dy.dtype)
+    by_filter = np.ascontiguousarray(W.transpose(3, 0, 1, 2))
+    if is_cheaper(dy, k_h, k_w * c, dy.size * k_h * k_w * c):
+        kernels.add_filters(dy, by_filter, dx, *window.strides)
+        return dx
+    positions = dy[0].size // filters
+    for images in chunks(len(dy), positions * k_h * k_w * c * dy.itemsize):
+        patches = dy[images].reshape(-1, filters) @ by_filter.reshape(filters, -1)
+        kernels.col2im(patches, dx[images], k_h, k_w, *window.strides)
+    return dx
+
+
+def is_cheaper(factor: Array, k_h: int, run: int, dense: int) -> bool:
+    """Whether k_h runs of ``run`` products for each non-zero of a factor cost less than ``dense`` products."""
+    return kernels.count_nonzero(factor) * k_h * (run + RUN_START) * DENSE_SPEED < dense
+
+
+def chunks(n: int, bytes_per_image: int) -> Iterator[slice]:
+    """Slices of as many images as have about PATCH_BYTES of patches."""
+    step = max(1, PATCH_BYTES // bytes_per_image)
+    for start in range(0, n, step):
+        yield slice(start, min(start + step, n))
+
+
+def patch_matrices(x: Array, window: Window) -> Iterator[tuple[slice, Array]]:
+    """For a few images at a time: which, and im2col of them with a column of ones after it.
+
+    With one channel the matrix is made by rows of the image, and its transpose is handed out: what is copied then
+    lies side by side.
+    """
+    n, h, w, c = x.shape
+    positions, size = math.prod(window.output_size(h, w)), math.prod(window.size) * c
+    room = np.empty(0, x.dtype)
+    for images in chunks(n, positions * (size + 1) * x.itemsize):
+        m = (images.stop - images.start) * positions
+        if room.size < m * (size + 1):
+            room = np.empty(m * (size + 1), x.dtype)
+        if c == 1:
+            matrix = room[: m * (size + 1)].reshape(size + 1, m)
+            matrix[-1] = 1
+            kernels.im2col_transposed(x[images], *window.size, *window.strides, matrix)
+            yield images, matrix.T
+        else:
+            matrix = room[: m * (size + 1)].reshape(m, size + 1)
+            matrix[:, -1] = 1
+            kernels.im2col(x[images], *window.size, *window.strides, matrix)
+            yield images, matrix
