@@ -26,7 +26,9 @@ def test_col2im_is_the_transpose_of_im2col(module, window, n, c, seed):
     options, (h, w) = window
     (k_h, k_w), strides = options["size"], options["strides"]
     x = normal(seed, (n, max(h, k_h), max(w, k_w), c))
-    patches = module.im2col(x, k_h, k_w, *strides)
+    out_h, out_w = (x.shape[1] - k_h) // strides[0] + 1, (x.shape[2] - k_w) // strides[1] + 1
+    patches = np.empty((n * out_h * out_w, k_h * k_w * c))
+    module.im2col(x, k_h, k_w, *strides, patches)
     u = normal(seed + 1, patches.shape)
     spread = np.zeros_like(x)
     module.col2im(u, spread, k_h, k_w, *strides)
