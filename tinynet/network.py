@@ -50,14 +50,16 @@ class Network(Layer):
             layer.name = self._free_name(type(layer).__name__)
         elif any(other.name == name for other in self.layers):
             raise ValueError(f"There is a layer named {name!r} already; every layer needs a name of its own.")
-        try:
-            if self.input_shape is None and not self.layers and layer.input_shape is not None:
-                self.input_shape = layer.input_shape
-            if self.input_shape is not None:
-                self.output_shape = layer.build(self.output_shape or self.input_shape, self.rng)
-        except ValueError:
-            layer.name = name
-            raise
+        input_shape = self.input_shape
+        if input_shape is None and not self.layers:
+            input_shape = layer.input_shape
+        if input_shape is not None:
+            try:
+                self.output_shape = layer.build(self.output_shape or input_shape, self.rng)
+            except ValueError:
+                layer.name = name
+                raise
+        self.input_shape = input_shape
         self.layers.append(layer)
 
     def build(self, input_shape: Sequence[int | None], rng: np.random.Generator | None = None) -> Shape:

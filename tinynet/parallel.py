@@ -10,7 +10,7 @@ import functools
 import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
@@ -56,10 +56,11 @@ def run_all(function: Callable[[Item], Result], items: Sequence[Item], num_threa
         return [function(item) for item in items]
     futures = [_pool(num_threads).submit(function, item) for item in items]
     try:
-        return [future.result() for future in futures]
-    finally:
+        wait(futures)
+    finally:  # after an interrupt, what has not begun stays undone
         for future in futures:
             future.cancel()
+    return [future.result() for future in futures]
 
 
 @contextmanager
