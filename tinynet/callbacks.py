@@ -102,7 +102,9 @@ class CallbackList(Callback):
 
 def check_callbacks(callbacks: Callback | Sequence[Callback] | None) -> list[Callback]:
     """The callbacks given to ``fit`` as a list; TypeError for what is none."""
-    given = [callbacks] if isinstance(callbacks, Callback) else list(callbacks or [])
+    if callbacks is None:
+        return []
+    given = list(callbacks) if isinstance(callbacks, Sequence) else [callbacks]
     for callback in given:
         if not isinstance(callback, Callback):
             raise TypeError(f"fit: callbacks must be instances of tinynet.callbacks.Callback, got {callback!r}.")

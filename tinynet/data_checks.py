@@ -13,6 +13,14 @@ from tinynet.validation import check_number
 Array = npt.NDArray[Any]
 
 
+def as_array(verb: str, name: str, value: npt.ArrayLike) -> Array:
+    """``value`` as an array; ValueError where its rows have different lengths."""
+    try:
+        return np.asarray(value)
+    except ValueError:
+        raise ValueError(f"{verb}: {name} must be an array, but its entries have different shapes.") from None
+
+
 def check_data(verb: str, x: npt.ArrayLike, input_shape: tuple[int, ...] | None) -> Array:
     """``x`` as an array of numbers of shape (n, *input_shape), n > 0; any shape (n, ...) where None is asked for.
 
@@ -20,7 +28,7 @@ def check_data(verb: str, x: npt.ArrayLike, input_shape: tuple[int, ...] | None)
         TypeError: it holds something other than real numbers.
         ValueError: it is empty, or has another shape.
     """
-    data = np.asarray(x)
+    data = as_array(verb, "x", x)
     if data.dtype.kind not in "biuf":
         raise TypeError(f"{verb}: x must be an array of numbers, got dtype {data.dtype}.")
     if data.ndim < 2:
@@ -42,7 +50,8 @@ def check_data(verb: str, x: npt.ArrayLike, input_shape: tuple[int, ...] | None)
 
 def check_same_length(verb: str, x: Array, y: npt.ArrayLike) -> None:
     """Raise ValueError unless there is one label for each sample."""
-    n = len(np.asarray(y)) if np.ndim(y) else 0
+    labels = as_array(verb, "y", y)
+    n = len(labels) if labels.ndim else 0
     if n != len(x):
         raise ValueError(f"{verb}: x has {len(x)} samples, but y has {n} labels.")
 

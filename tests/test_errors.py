@@ -1,0 +1,272 @@
+"""What a user does wrong, and what they are told: the right type of error, with what came, what is needed and the fix.
+
+The error comes from a line of tinynet, never from inside NumPy or Numba. Mistakes in the arguments of single layers,
+losses and optimizers are in the tests named after these.
+"""
+
+import importlib
+import traceback
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import tinynet
+from tinynet.layers import Activation, Conv2D, Dense, Flatten, Input, MaxPooling2D
+from tinynet.losses import CategoricalCrossentropy
+from tinynet.models import Sequential
+from tinynet.optimizers import SGD
+
+PACKAGE = Path(tinynet.__file__).parent
+X = np.zeros((6, 8, 8, 1), np.float32)
+Y = np.array([0, 1, 2, 0, 1, 2])
+ONE_HOT = np.eye(3)[Y]
+
+
+def built() -> Sequential:
+    """A network for X with three classes, not compiled."""
+    return Sequential([Input((8, 8, 1)), Conv2D(2, 3), Flatten(), Dense(3, activation="softmax")])
+
+
+def compiled() -> Sequential:
+    model = built()
+    model.compile("sgd", "sparse_categorical_crossentropy", ["accuracy"])
+    return model
+
+
+def unbuilt() -> Sequential:
+    model = Sequential([Conv2D(2, 3), Flatten(), Dense(3, activation="softmax")])
+    model.compile("sgd", "sparse_categorical_crossentropy")
+    return model
+
+
+def fit(**arguments):
+    return compiled().fit(**{"x": X, "y": Y, "verbose": 0, **arguments})
+
+
+def compile_(model: Sequential, **arguments):
+    return model.compile(**{"optimizer": "sgd", "loss": "sparse_categorical_crossentropy", **arguments})
+
+
+MISTAKES = {
+    # Building a network
+    "a class for a layer": (lambda: Sequential([Dense]), TypeError, r"got the class Dense; write Dense\(\.\.\.\)"),
+    "a name for a layer": (lambda: Sequential(["dense"]), TypeError, "takes a layer of tinynet.layers, got 'dense'"),
+    "one layer for a list": (lambda: Sequential(Dense(3)), TypeError, r"takes a list of layers.*Sequential\(\[\.\.\."),
+    "images into Dense": (
+        lambda: Sequential([Input((8, 8, 1)), Dense(3)]),
+        ValueError,
+        r"Dense 'dense' takes vectors, got samples of shape \(8, 8, 1\); add a Flatten\(\) layer before it",
+    ),
+    "vectors into Conv2D": (
+        lambda: Sequential([Input((64,)), Conv2D(2, 3)]),
+        ValueError,
+        r"Conv2D 'conv2d' takes images of shape \(rows, columns, channels\), got samples of shape \(64,\)",
+    ),
+    "too much pooling": (
+        lambda: Sequential([Input((8, 8, 1)), MaxPooling2D(4), MaxPooling2D(4)]),
+        ValueError,
+        r"MaxPooling2D 'max_pooling2d_1': a window of \(4, 4\) does not fit into images of \(2, 2\)",
+    ),
+    "Input in the middle": (lambda: built().add(Input((3,))), ValueError, "Input says the shape .* comes first"),
+    "Input with the batch axis": (lambda: Input((None, 28, 28, 1)), ValueError, "without the batch axis"),
+    "Input of a number": (lambda: Input(784), TypeError, r"shape must be a tuple.*for vectors write \(784,\)"),
+    "Input of nothing": (lambda: Input(()), ValueError, "must give every size"),
+    "Input of strings": (lambda: Input(("28", "28")), TypeError, "must be an integer, got '28'"),
+    "a size of zero": (lambda: Input((28, 0)), ValueError, "must be at least 1, got 0"),
+    "a name twice": (
+        lambda: Sequential([Dense(3, name="a"), Dense(3, name="a")]),
+        ValueError,
+        "a layer named 'a' already",
+    ),
+    "a name with a slash": (lambda: Dense(3, name="a/b"), ValueError, "non-empty string without '/', got 'a/b'"),
+    "two input shapes": (
+        lambda: Sequential([Input((4,)), Dense(3, input_shape=(5,))]),
+        ValueError,
+        r"Dense 'dense' takes samples of shape \(5,\), got \(4,\)",
+    ),
+    "half precision": (lambda: built().astype(np.float16), ValueError, "compute in float32 or float64, got float16"),
+    "dtype of a layer": (lambda: Dense(3, dtype="float16"), ValueError, "dtype='float16' is not supported"),
+    "no threads": (lambda: Sequential(num_threads=0), ValueError, "num_threads must be at least 1, got 0"),
+    "a seed of text": (lambda: Sequential(seed="one"), TypeError, "seed must be an integer, got 'one'"),
+    "weights of an unbuilt layer": (lambda: Dense(3).set_weights([X]), ValueError, "has no weights yet"),
+    "too few weights": (lambda: built().set_weights([]), ValueError, "set_weights takes 4 arrays, got 0"),
+    "transposed weights": (
+        lambda: built().set_weights([weight.T for weight in built().get_weights()]),
+        ValueError,
+        r"weight 'conv2d/W' is an array of numbers of shape \(3, 3, 1, 2\), got shape \(2, 1, 3, 3\)",
+    ),
+    "an unknown layer name": (lambda: built().get_layer("conv"), ValueError, "no layer 'conv'; there are .*'conv2d'"),
+    "a layer index too large": (lambda: built().get_layer(index=9), ValueError, "no layer 9"),
+    "a layer of no name": (lambda: built().get_layer(), ValueError, "either a name or an index"),
+    # compile
+    "compile without a loss": (lambda: built().compile("sgd"), TypeError, r"needs both, as in compile\(optimizer="),
+    "an unknown loss": (lambda: compile_(built(), loss="mse"), ValueError, "loss='mse' is not known; choose one of"),
+    "an unknown optimizer": (lambda: compile_(built(), optimizer="nadam"), ValueError, "'nadam' is not known"),
+    "metrics as text": (lambda: compile_(built(), metrics="accuracy"), TypeError, r"a list such as \[\"accuracy\"\]"),
+    "loss weights": (lambda: compile_(built(), loss_weights=[1]), ValueError, r"loss_weights=\[1\] is not supported"),
+    "no softmax": (
+        lambda: compile_(Sequential([Input((4,)), Dense(3)])),
+        ValueError,
+        r"ends in Dense 'dense' without a softmax; add Activation\(\"softmax\"\), or use .* from_logits=True",
+    ),
+    "softmax twice": (
+        lambda: compile_(built(), loss=CategoricalCrossentropy(from_logits=True)),
+        ValueError,
+        "expects logits, but the network ends in a softmax; leave out one of the two",
+    ),
+    "images for outputs": (
+        lambda: compile_(Sequential([Input((8, 8, 1)), Conv2D(2, 3), Activation("softmax")])),
+        ValueError,
+        r"outputs have shape \(6, 6, 2\). End it with Flatten\(\) and Dense\(classes\)",
+    ),
+    "a single output": (
+        lambda: compile_(Sequential([Input((4,)), Dense(1, activation="softmax")])),
+        ValueError,
+        r"one output for each class, two or more.*shape \(1,\)",
+    ),
+    # Data
+    "fit before compile": (lambda: built().fit(X, Y), ValueError, r"not compiled: call compile\(optimizer="),
+    "evaluate before compile": (lambda: built().evaluate(X, Y), ValueError, "not compiled"),
+    "an empty network": (lambda: Sequential().predict(X), ValueError, "has no layers; add some"),
+    "no channel axis": (
+        lambda: fit(x=X[..., 0]),
+        ValueError,
+        r"takes x of shape \(n, 8, 8, 1\), got \(6, 8, 8\). The channel axis is missing: x\[..., None\] adds it",
+    ),
+    "no batch axis": (
+        lambda: compiled().predict(X[0]),
+        ValueError,
+        r"got \(8, 8, 1\). The batch axis is missing: x\[None\] is a batch of one",
+    ),
+    "flat images": (
+        lambda: fit(x=X.reshape(6, 64)),
+        ValueError,
+        r"got \(6, 64\). x.reshape\(\(-1, 8, 8, 1\)\) has that shape",
+    ),
+    "channels first": (lambda: fit(x=np.zeros((6, 1, 8, 8))), ValueError, r"\(n, 8, 8, 1\), got \(6, 1, 8, 8\)"),
+    "images of another size": (lambda: fit(x=np.zeros((6, 9, 8, 1))), ValueError, r"got \(6, 9, 8, 1\)"),
+    "flat images, unbuilt": (
+        lambda: unbuilt().fit(X.reshape(6, 64), Y),
+        ValueError,
+        r"Conv2D 'conv2d' takes images of shape \(rows, columns, channels\), got samples of shape \(64,\)",
+    ),
+    "one vector, unbuilt": (
+        lambda: unbuilt().predict(np.zeros(3)),
+        ValueError,
+        r"a batch of samples, got shape \(3,\); one sample is x\[None\]",
+    ),
+    "no samples": (lambda: fit(x=X[:0], y=Y[:0]), ValueError, r"fit: x is empty, its shape is \(0, 8, 8, 1\)"),
+    "text for data": (lambda: fit(x=X.astype(str)), TypeError, "fit: x must be an array of numbers, got dtype <U"),
+    "complex data": (lambda: fit(x=X + 1j), TypeError, "array of numbers, got dtype complex"),
+    "nothing for data": (lambda: fit(x=None), TypeError, "array of numbers, got dtype object"),
+    "ragged data": (lambda: fit(x=[[1, 2], [3]]), (TypeError, ValueError), "fit: x must be"),
+    "ragged labels": (lambda: fit(y=[[1, 2], [3]]), (TypeError, ValueError), "fit: y must be"),
+    "a label missing": (lambda: fit(y=Y[:-1]), ValueError, "fit: x has 6 samples, but y has 5 labels"),
+    "no labels": (lambda: fit(y=None), (TypeError, ValueError), "fit: x has 6 samples, but y has"),
+    "one label": (lambda: fit(y=3), ValueError, "fit: x has 6 samples, but y has"),
+    "labels from 1": (lambda: fit(y=Y + 1), ValueError, "3 outputs, so labels must be in 0..2, got values from 1 to 3"),
+    "one-hot for sparse": (lambda: fit(y=ONE_HOT), ValueError, 'use loss="categorical_crossentropy" for one-hot'),
+    "names for labels": (lambda: fit(y=["a"] * 6), ValueError, "takes integer labels, got dtype <U1"),
+    "labels of another length in evaluate": (lambda: compiled().evaluate(X, Y[:1]), ValueError, "evaluate: x has 6"),
+    "labels of another length on a batch": (
+        lambda: compiled().train_on_batch(X, Y[:1]),
+        ValueError,
+        "train_on_batch: x has 6",
+    ),
+    "labels of another length, in the open": (
+        lambda: compiled().loss_and_gradients(X, Y[:1]),
+        ValueError,
+        "loss_and_gradients: x has 6",
+    ),
+    # Arguments of the verbs
+    "no epochs": (lambda: fit(epochs=0), ValueError, "fit: epochs must be at least 1, got 0"),
+    "half an epoch": (lambda: fit(epochs=0.5), TypeError, "fit: epochs must be an integer, got 0.5"),
+    "a negative first epoch": (lambda: fit(initial_epoch=-1), ValueError, "initial_epoch must be at least 0, got -1"),
+    "no batch": (lambda: fit(batch_size=0), ValueError, "fit: batch_size must be at least 1, got 0"),
+    "half a batch": (lambda: fit(batch_size=0.5), TypeError, "fit: batch_size must be an integer, got 0.5"),
+    "no batch in predict": (lambda: compiled().predict(X, batch_size=0), ValueError, "predict: batch_size must be at"),
+    "batch by batch": (lambda: fit(shuffle="batch"), TypeError, "fit: shuffle must be True or False, got 'batch'"),
+    "more than all for validation": (lambda: fit(validation_split=1.5), ValueError, "between 0 and 1, got 1.5"),
+    "all for validation": (lambda: fit(validation_split=1.0), ValueError, "leaves one of the two parts empty"),
+    "validation by text": (lambda: fit(validation_split="all"), TypeError, "validation_split must be a number, got"),
+    "validation without labels": (lambda: fit(validation_data=X), ValueError, r"must be a pair \(x, y\)"),
+    "validation of another shape": (
+        lambda: fit(validation_data=(X[:, :3], Y)),
+        ValueError,
+        r"fit, validation_data: the network takes x of shape \(n, 8, 8, 1\), got \(6, 3, 8, 1\)",
+    ),
+    "a number for callbacks": (lambda: fit(callbacks=3), TypeError, "callbacks must be .*got 3"),
+    "a function for a callback": (lambda: fit(callbacks=[print]), TypeError, "callbacks must be instances of tinynet"),
+    "a callback class": (
+        lambda: fit(callbacks=[tinynet.callbacks.Callback]),
+        TypeError,
+        "callbacks must be instances of tinynet.callbacks.Callback, got <class",
+    ),
+    "very verbose": (lambda: fit(verbose=3), ValueError, 'fit: verbose must be 0, 1, 2 or "auto", got 3'),
+    "class weights": (lambda: fit(class_weight={0: 2.0}), ValueError, r"class_weight=\{0: 2.0\} is not supported"),
+    "steps": (lambda: fit(steps_per_epoch=2), ValueError, "steps_per_epoch=2 is not supported.*Give fit fewer samples"),
+    "the old epochs": (lambda: fit(nb_epoch=2), TypeError, "fit has no argument 'nb_epoch' in tinynet. Write epochs"),
+    "weights of samples": (
+        lambda: compiled().evaluate(X, Y, sample_weight=np.ones(6)),
+        ValueError,
+        "evaluate: sample_weight=.* is not supported",
+    ),
+    "workers": (lambda: compiled().predict(X, workers=4), TypeError, "predict has no argument 'workers'"),
+    # Layers and optimizers in the open
+    "integers into a layer": (
+        lambda: built().forward(X.astype(int)),
+        TypeError,
+        r"takes a float32 or float64 array, got int64 array; x.astype\('float32'\) converts it",
+    ),
+    "a list into a layer": (lambda: built().forward(X.tolist()), TypeError, "float32 or float64 array, got list"),
+    "one image into a layer": (
+        lambda: built().forward(X[0]),
+        ValueError,
+        r"takes a batch of shape \(n, 8, 8, 1\), got \(8, 8, 1\)",
+    ),
+    "a layer that is not built": (
+        lambda: Dense(3).forward(np.zeros((2, 4))),
+        ValueError,
+        r"Dense is not built: call build\(input_shape, rng\) first, or add it to a Sequential",
+    ),
+    "gradients of another model": (
+        lambda: SGD().step(built().params, {}),
+        ValueError,
+        r"gradients for \[\], but parameters \['conv2d/W'",
+    ),
+}
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_a_mistake_is_refused_with_what_came_and_what_to_do(mistake):
+    do, kind, message = MISTAKES[mistake]
+    with pytest.raises(kind, match=message) as caught:
+        do()
+    raised_in = Path(traceback.extract_tb(caught.value.__traceback__)[-1].filename)
+    assert raised_in.is_relative_to(PACKAGE), f"raised in {raised_in}"
+    assert caught.value.__cause__ is None
+    assert caught.value.__context__ is None or caught.value.__suppress_context__
+
+
+@pytest.mark.parametrize(
+    ("module", "name"),
+    [
+        ("layers", "LSTM"),
+        ("losses", "MeanSquaredError"),
+        ("optimizers", "Nadam"),
+        ("optimizers.schedules", "PolynomialDecay"),
+        ("initializers", "Orthogonal"),
+        ("metrics", "AUC"),
+        ("callbacks", "RemoteMonitor"),
+        ("models", "Model"),
+        ("utils", "plot_model"),
+        ("backend", "floatx"),
+        ("datasets", "cifar10"),
+    ],
+)
+def test_names_that_keras_alone_has_say_so_when_imported(module, name):
+    with pytest.raises(ImportError, match=rf"{name}"):
+        exec(f"from tinynet.{module} import {name}")
+    found = importlib.import_module(f"tinynet.{module}")
+    assert not hasattr(found, f"_{name}"), "tools that probe for private names get the AttributeError they expect"
