@@ -1,0 +1,231 @@
+"""Every kernel against its plain NumPy twin of the same name, for random shapes: compiled, and as the Python it is.
+
+The numbers are small integers. All sums of them are exact, in float32 too, in whatever order they are taken: so the two
+must agree to the last bit, and entries tie all the time. With ``NUMBA_DISABLE_JIT=1`` these tests run the Python alone,
+and with ``NUMBA_BOUNDSCHECK=1`` they find indices that are out of bounds.
+
+A new kernel is one more line in ``TWINS``, with a function that draws its arguments.
+"""
+
+import inspect
+import types
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numba
+import numpy as np
+import pytest
+import strategies as draw
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tinynet import kernels, reference
+from tinynet.layers.window import Window
+
+Array = np.ndarray
+
+
+@dataclass
+class Setting:
+    """What is drawn for a kernel: a window, an image that it fits into, and how many of everything."""
+
+    n: int
+    h: int
+    w: int
+    c: int
+    filters: int
+    size: tuple[int, int]
+    strides: tuple[int, int]
+    padding: str
+    spare: int  # rows or columns that a patch matrix has beyond the patches
+    zeros: float
+    special: bool
+    dtype: type
+    seed: int
+
+    def __post_init__(self) -> None:
+        self.rng = np.random.default_rng(self.seed)
+
+    @property
+    def padded(self) -> tuple[int, int, int, int]:
+        """(n, h, w, c) of an image that the window fits into, as convolution pads it."""
+        return self.n, max(self.h, self.size[0]), max(self.w, self.size[1]), self.c
+
+    @property
+    def out(self) -> tuple[int, int]:
+        """(out_h, out_w) in the padded image."""
+        return Window(self.size, self.strides, "valid").output_size(*self.padded[1:3])
+
+    def numbers(self, *shape: int, zeros: float = 0.0, special: bool = False) -> Array:
+        """Small integers, a share of them zero; if ``special``, some are NaN, infinite or minus zero."""
+        array = self.rng.integers(-3, 4, shape).astype(self.dtype)
+        array[self.rng.random(shape) < zeros] = 0
+        if special and self.special:
+            chosen = self.rng.random(shape) < 0.2
+            array[chosen] = self.rng.choice([np.nan, np.inf, -np.inf, -0.0], chosen.sum())
+        return array
+
+    def dy(self, *shape: int) -> Array:
+        return self.numbers(*shape, zeros=self.zeros, special=True)
+
+
+def im2col(s: Setting) -> list[Any]:
+    rows, columns = s.n * s.out[0] * s.out[1], s.size[0] * s.size[1] * s.c
+    return [s.numbers(*s.padded, special=True), *s.size, *s.strides, s.numbers(rows, columns + s.spare)]
+
+
+def im2col_transposed(s: Setting) -> list[Any]:
+    rows, columns = s.size[0] * s.size[1] * s.c, s.n * s.out[0] * s.out[1]
+    return [s.numbers(*s.padded, special=True), *s.size, *s.strides, s.numbers(rows + s.spare, columns)]
+
+
+def col2im(s: Setting) -> list[Any]:
+    patches = s.dy(s.n * s.out[0] * s.out[1], s.size[0] * s.size[1] * s.c)
+    return [patches, s.numbers(*s.padded), *s.size, *s.strides]
+
+
+def sum_patches(s: Setting) -> list[Any]:
+    return [
+        s.numbers(*s.padded),
+        s.dy(s.n, *s.out, s.filters),
+        s.numbers(s.filters, *s.size, s.c),
+        *s.strides,
+    ]
+
+
+def add_filters(s: Setting) -> list[Any]:
+    return [
+        s.dy(s.n, *s.out, s.filters),
+        s.numbers(s.filters, *s.size, s.c),
+        s.numbers(*s.padded),
+        *s.strides,
+    ]
+
+
+def max_pool(s: Setting) -> list[Any]:
+    h, w = (s.h, s.w) if s.padding == "same" else s.padded[1:3]
+    window = Window(s.size, s.strides, s.padding)
+    pads = (top, bottom), (left, right) = window.pads("test", (h, w, s.c))
+    out = (s.n, *window.output_size(top + h + bottom, left + w + right), s.c)
+    x = s.numbers(s.n, h, w, s.c, special=True)
+    return [x, *s.size, *s.strides, pads, s.numbers(*out), np.full(out, -1, np.int32)]
+
+
+def max_pool_backward(s: Setting) -> list[Any]:
+    *arguments, y, argmax = max_pool(s)
+    reference.max_pool(*arguments, y, argmax)
+    return [s.dy(*y.shape), argmax, s.numbers(*arguments[0].shape)]
+
+
+def relu(s: Setting) -> list[Any]:
+    return [s.numbers(s.n, s.h, s.c, special=True), s.numbers(s.n, s.h, s.c)]
+
+
+def relu_backward(s: Setting) -> list[Any]:
+    return [s.dy(s.n, s.h, s.c), s.numbers(s.n, s.h, s.c, special=True), s.numbers(s.n, s.h, s.c)]
+
+
+def count_nonzero(s: Setting) -> list[Any]:
+    return [s.dy(s.n, s.h, s.w, s.c)]
+
+
+TWINS: dict[str, Callable[[Setting], list[Any]]] = {
+    "im2col": im2col,
+    "im2col_transposed": im2col_transposed,
+    "col2im": col2im,
+    "sum_patches": sum_patches,
+    "add_filters": add_filters,
+    "max_pool": max_pool,
+    "max_pool_backward": max_pool_backward,
+    "relu": relu,
+    "relu_backward": relu_backward,
+    "count_nonzero": count_nonzero,
+}
+
+window_sizes = st.tuples(st.integers(1, 4), st.integers(1, 4))
+settings = st.builds(
+    Setting,
+    n=st.integers(1, 3),
+    h=st.integers(1, 8),
+    w=st.integers(1, 8),
+    c=st.integers(1, 5),
+    filters=st.integers(1, 14),
+    size=window_sizes,
+    strides=window_sizes,
+    padding=st.sampled_from(["valid", "same"]),
+    spare=st.integers(0, 2),
+    zeros=st.sampled_from([0.0, 0.5, 0.9, 1.0]),
+    special=st.booleans(),
+    dtype=draw.dtypes,
+    seed=draw.seeds,
+)
+
+
+def assert_twins_agree(function: Callable[..., Any], twin: Callable[..., Any], arguments: list[Any]) -> None:
+    """Both return the same, and leave the same in the arrays that they are given: where they write, and where not."""
+
+    def run(function: Callable[..., Any]) -> tuple[Any, list[Any]]:
+        copies = [argument.copy() if isinstance(argument, Array) else argument for argument in arguments]
+        with np.errstate(invalid="ignore"):  # infinity minus infinity is meant
+            return function(*copies), copies
+
+    (returned, after), (expected, expected_after) = run(function), run(twin)
+    assert returned == expected
+    for got, wanted in zip(after, expected_after, strict=True):
+        np.testing.assert_array_equal(got, wanted)
+
+
+@pytest.mark.parametrize("name", TWINS)
+@given(setting=settings)
+def test_a_kernel_does_what_its_twin_does(name, setting):
+    assert_twins_agree(getattr(kernels, name), getattr(reference, name), TWINS[name](setting))
+
+
+@pytest.mark.parametrize("name", TWINS)
+@given(setting=settings)
+def test_the_python_of_a_kernel_does_what_its_twin_does(name, setting):
+    kernel = getattr(kernels, name)
+    assert_twins_agree(getattr(kernel, "py_func", kernel), getattr(reference, name), TWINS[name](setting))
+
+
+def functions(module: types.ModuleType) -> dict[str, Callable[..., Any]]:
+    """The public functions that a module defines, without the compiler's names for them."""
+    plain = {name: getattr(function, "py_func", function) for name, function in vars(module).items()}
+    return {
+        name: function
+        for name, function in plain.items()
+        if inspect.isfunction(function) and function.__module__ == module.__name__ and not name.startswith("_")
+    }
+
+
+def test_every_kernel_has_a_twin_and_is_in_the_table():
+    found = functions(kernels)
+    found.pop("jit")
+    assert found.keys() == TWINS.keys()
+    assert functions(reference).keys() >= TWINS.keys()
+    for name, kernel in found.items():
+        assert kernel.__doc__.startswith(f"Twin: ``reference.{name}``")
+
+
+def test_kernels_release_the_gil_and_keep_nan():
+    for name in TWINS:
+        kernel = getattr(kernels, name)
+        if not numba.config.DISABLE_JIT:
+            assert kernel.targetoptions["nogil"] is True
+            assert kernel.targetoptions["fastmath"] <= {"contract"}
+            assert not kernel.targetoptions.get("parallel")
+
+
+def test_without_a_folder_for_machine_code_kernels_are_compiled_anew(monkeypatch):
+    made = []
+
+    def njit(cache: bool = False, **settings: Any) -> Callable[..., Any]:
+        if cache:
+            raise RuntimeError("cannot cache function: no locator available")
+        made.append(settings)
+        return lambda function: function
+
+    monkeypatch.setattr(numba, "njit", njit)
+    assert kernels.jit(max) is max
+    assert made == [kernels.SETTINGS]
