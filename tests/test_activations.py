@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from tinynet.layers import Activation, Dense, Flatten, Layer, Linear, ReLU, Softmax
+from tinynet.layers import Activation, Dense, Flatten, Layer, Linear, ReLU, Sigmoid, Softmax, Tanh
 
 
 def built(layer: Layer, *shape: int) -> Layer:
@@ -26,6 +26,42 @@ def test_relu_of_nan_and_infinity():
     np.testing.assert_array_equal(y, [[np.nan, np.inf, 0]])
     dx, _ = relu.backward(np.array([[1.0, np.nan, np.nan]]), cache)
     np.testing.assert_array_equal(dx, [[0, np.nan, 0]])
+
+
+def test_tanh():
+    """tanh(log 2) = (2 - 1/2) / (2 + 1/2) = 3/5, where the slope is 1 - 9/25."""
+    tanh = built(Tanh(), 4)
+    y, cache = tanh.forward(np.array([[0.0, np.log(2), -np.log(2), np.nan]]))
+    np.testing.assert_allclose(y, [[0, 0.6, -0.6, np.nan]], rtol=1e-15)
+    dx, grads = tanh.backward(np.array([[3.0, 25.0, 50.0, 1.0]]), cache)
+    np.testing.assert_allclose(dx, [[3, 16, 32, np.nan]], rtol=1e-14)
+    assert grads == {}
+
+
+def test_sigmoid():
+    """sigmoid(log 3) = 3/4 and sigmoid(-log 3) = 1/4, where the slope is 3/16 both times."""
+    sigmoid = built(Sigmoid(), 4)
+    y, cache = sigmoid.forward(np.array([[0.0, np.log(3), -np.log(3), np.nan]]))
+    np.testing.assert_allclose(y, [[0.5, 0.75, 0.25, np.nan]], rtol=1e-15)
+    dx, grads = sigmoid.backward(np.array([[4.0, 16.0, 32.0, 1.0]]), cache)
+    np.testing.assert_allclose(dx, [[1, 3, 6, np.nan]], rtol=1e-14)
+    assert grads == {}
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize(("kind", "low"), [(Tanh, -1), (Sigmoid, 0)])
+def test_curves_far_out_are_flat_and_never_overflow(kind, low, dtype):
+    layer = built(kind(), 4)
+    with np.errstate(over="raise", invalid="raise"):
+        y, cache = layer.forward(np.array([[1e4, -1e4, np.inf, -np.inf]], dtype))
+        dx, _ = layer.backward(np.ones_like(y), cache)
+    np.testing.assert_array_equal(y, [[1, low, 1, low]])
+    np.testing.assert_array_equal(dx, [[0, 0, 0, 0]])
+
+
+def test_sigmoid_far_below_zero_keeps_its_digits():
+    y, _ = built(Sigmoid(), 1).forward(np.array([[-50.0]], np.float32))
+    np.testing.assert_allclose(y, np.exp([[-50.0]]), rtol=1e-6)
 
 
 def test_softmax_is_each_exponential_over_their_sum():
@@ -55,7 +91,17 @@ def test_linear_does_nothing():
     np.testing.assert_array_equal(linear.backward(np.array([[3.0, -4.0]]), cache)[0], [[3, -4]])
 
 
-@pytest.mark.parametrize(("name", "kind"), [("relu", ReLU), ("softmax", Softmax), ("linear", Linear), (None, Linear)])
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("relu", ReLU),
+        ("tanh", Tanh),
+        ("sigmoid", Sigmoid),
+        ("softmax", Softmax),
+        ("linear", Linear),
+        (None, Linear),
+    ],
+)
 def test_activation_makes_the_layer_of_that_name(name, kind):
     activation, layer = built(Activation(name), 3), built(kind(), 3)
     x, dy = np.array([[-1.0, 0.5, 2.0]]), np.array([[1.0, 2.0, 3.0]])

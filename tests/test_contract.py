@@ -26,10 +26,13 @@ LAYERS: dict[str, st.SearchStrategy[Recipe]] = {
     "Dense": draw.dense(),
     "Conv2D": draw.conv2d(),
     "MaxPooling2D": draw.pooling(),
+    "AveragePooling2D": draw.pooling(layers.AveragePooling2D),
     "Flatten": draw.plain(layers.Flatten),
     "Activation": draw.activation(),
     "Linear": draw.plain(layers.Linear),
     "ReLU": draw.plain(layers.ReLU),
+    "Tanh": draw.plain(layers.Tanh),
+    "Sigmoid": draw.plain(layers.Sigmoid),
     "Softmax": draw.plain(layers.Softmax),
     "Sequential": draw.sequential(),
     "nested Sequential": draw.sequential(nested=True),
@@ -41,7 +44,7 @@ CLOSE = {"rtol": 1e-9, "atol": 1e-11}  # two ways to sum the same numbers in flo
 
 def test_the_table_has_every_layer_of_the_package():
     public = {name for name in layers.__all__ if issubclass(getattr(layers, name), Layer)}
-    assert public - {"Layer", "Input", "MaxPool2D"} <= LAYERS.keys()
+    assert public - {"Layer", "Input", "AvgPool2D", "MaxPool2D"} <= LAYERS.keys()
 
 
 def run(layer: Layer, x: np.ndarray, dy: np.ndarray) -> tuple[np.ndarray, np.ndarray, dict[str, np.ndarray]]:

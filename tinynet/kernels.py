@@ -305,6 +305,58 @@ def max_pool_backward(dy: Array, argmax: Array, dx: Array) -> None:
 
 
 @jit
+def average_pool(x: Array, k_h: int, k_w: int, s_h: int, s_w: int, pads: Any, y: Array) -> None:
+    """Twin: ``reference.average_pool``. The window is clipped to the image, as in ``max_pool``."""
+    n, h, w, c = x.shape
+    out_h, out_w = y.shape[1:3]
+    (top, _), (left, _) = pads
+    source, target = x.reshape(-1), y.reshape(-1)
+    channels = uint(c)
+    target[:] = 0
+    t = uint(0)
+    for image in range(n):
+        for i in range(out_h):
+            i_start, i_stop = max(i * s_h - top, 0), min(i * s_h - top + k_h, h)
+            for j in range(out_w):
+                j_start, j_stop = max(j * s_w - left, 0), min(j * s_w - left + k_w, w)
+                for k_i in range(i_start, i_stop):
+                    s = uint(((image * h + k_i) * w + j_start) * c)
+                    for _ in range(j_stop - j_start):
+                        for channel in range(channels):
+                            target[t + channel] += source[s + channel]
+                        s += channels
+                entries = target.dtype.type((i_stop - i_start) * (j_stop - j_start))
+                for channel in range(channels):
+                    target[t + channel] /= entries
+                t += channels
+
+
+@jit
+def average_pool_backward(dy: Array, k_h: int, k_w: int, s_h: int, s_w: int, pads: Any, dx: Array) -> None:
+    """Twin: ``reference.average_pool_backward``."""
+    n, h, w, c = dx.shape
+    out_h, out_w = dy.shape[1:3]
+    (top, _), (left, _) = pads
+    gradient, target = dy.reshape(-1), dx.reshape(-1)
+    channels = uint(c)
+    target[:] = 0
+    g = uint(0)
+    for image in range(n):
+        for i in range(out_h):
+            i_start, i_stop = max(i * s_h - top, 0), min(i * s_h - top + k_h, h)
+            for j in range(out_w):
+                j_start, j_stop = max(j * s_w - left, 0), min(j * s_w - left + k_w, w)
+                entries = target.dtype.type((i_stop - i_start) * (j_stop - j_start))
+                for k_i in range(i_start, i_stop):
+                    t = uint(((image * h + k_i) * w + j_start) * c)
+                    for _ in range(j_stop - j_start):
+                        for channel in range(channels):
+                            target[t + channel] += gradient[g + channel] / entries
+                        t += channels
+                g += channels
+
+
+@jit
 def relu(x: Array, y: Array) -> None:
     """Twin: ``reference.relu``."""
     source, target = x.reshape(-1), y.reshape(-1)

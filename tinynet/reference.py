@@ -119,6 +119,42 @@ def max_pool_backward(dy: Array, argmax: Array, dx: Array) -> None:
     np.add.at(dx.reshape(n, h * w, c), (sample, argmax, channel), dy)
 
 
+def average_pool(x: Array, k_h: int, k_w: int, s_h: int, s_w: int, pads: Pads, y: Array) -> None:
+    """Write the mean of the entries under each position of the window into ``y``; padding does not count.
+
+    x     (n, h, w, c)
+    pads  ((top, bottom), (left, right)): entries around the image that the window may cover
+    y     (n, out_h, out_w, c)
+    """
+    padded = np.pad(x, ((0, 0), *pads, (0, 0)))
+    sums = sliding_window_view(padded, (k_h, k_w), axis=(1, 2))[:, ::s_h, ::s_w].sum(axis=(-2, -1))
+    y[...] = sums / _count_entries(x.shape, k_h, k_w, s_h, s_w, pads)
+
+
+def average_pool_backward(dy: Array, k_h: int, k_w: int, s_h: int, s_w: int, pads: Pads, dx: Array) -> None:
+    """Share each entry of ``dy`` out equally among the entries of its window: the transpose of ``average_pool``.
+
+    dy  (n, out_h, out_w, c)
+    dx  (n, h, w, c)
+    """
+    (top, bottom), (left, right) = pads
+    n, h, w, c = dx.shape
+    padded = np.zeros((n, top + h + bottom, left + w + right, c), dx.dtype)
+    shares = dy / _count_entries(dx.shape, k_h, k_w, s_h, s_w, pads)
+    _, out_h, out_w, _ = dy.shape
+    for i in range(out_h):
+        for j in range(out_w):
+            padded[:, i * s_h : i * s_h + k_h, j * s_w : j * s_w + k_w] += shares[:, i : i + 1, j : j + 1]
+    dx[...] = padded[:, top : top + h, left : left + w]
+
+
+def _count_entries(shape: tuple[int, ...], k_h: int, k_w: int, s_h: int, s_w: int, pads: Pads) -> Array:
+    """How many entries of an image (n, h, w, c) each position of the window covers: (out_h, out_w, 1)."""
+    inside = np.pad(np.ones(shape[1:3], np.float32), pads)
+    counts: Array = sliding_window_view(inside, (k_h, k_w))[::s_h, ::s_w].sum(axis=(-2, -1))
+    return counts[..., None]
+
+
 def relu(x: Array, y: Array) -> None:
     """y = max(x, 0); NaN stays NaN."""
     np.maximum(x, 0, out=y)

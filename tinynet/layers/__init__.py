@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from tinynet.layers.activation import Activation, Linear, ReLU, Softmax
+from tinynet.layers.activation import Activation, Linear, ReLU, Sigmoid, Softmax, Tanh
+from tinynet.layers.average_pooling2d import AveragePooling2D
 from tinynet.layers.conv2d import Conv2D
 from tinynet.layers.dense import Dense
 from tinynet.layers.flatten import Flatten
@@ -13,10 +14,12 @@ from tinynet.layers.layer import Layer
 from tinynet.layers.max_pooling2d import MaxPooling2D
 from tinynet.validation import refuse_keras_name
 
-MaxPool2D = MaxPooling2D
+AvgPool2D, MaxPool2D = AveragePooling2D, MaxPooling2D
 
 __all__ = [
     "Activation",
+    "AveragePooling2D",
+    "AvgPool2D",
     "Conv2D",
     "Dense",
     "Flatten",
@@ -26,7 +29,9 @@ __all__ = [
     "MaxPool2D",
     "MaxPooling2D",
     "ReLU",
+    "Sigmoid",
     "Softmax",
+    "Tanh",
 ]
 
 

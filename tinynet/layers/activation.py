@@ -1,4 +1,4 @@
-"""Activations: functions without parameters that act on each number (ReLU) or each row of numbers (softmax)."""
+"""Activations: functions without parameters, of each number (ReLU, tanh, sigmoid) or of each row (softmax)."""
 
 from __future__ import annotations
 
@@ -70,6 +70,69 @@ class ReLU(Layer):
         return dx, {}
 
 
+class Tanh(Layer):
+    """Hyperbolic tangent: an S-shaped curve through 0, from -1 to 1.
+
+        y  = np.tanh(x)            x, y, dx, dy (n, ...)
+        dx = dy * (1 - y**2)
+
+    Source: Y. LeCun, L. Bottou, G. Orr, K.-R. Müller, "Efficient BackProp", 1998, section 4.4.
+
+    Example:
+        >>> tanh = Tanh()
+        >>> tanh.build((3,), np.random.default_rng(0))
+        (3,)
+        >>> tanh.forward(np.array([[-100.0, 0.0, 0.5]]))[0].round(4)
+        array([[-1.    ,  0.    ,  0.4621]])
+    """
+
+    def make(self, input_shape: Shape, rng: np.random.Generator) -> Shape:
+        return input_shape
+
+    def forward(self, x: Array) -> tuple[Array, Any]:
+        y = np.tanh(self.check_input(x))
+        return y, y
+
+    def backward(self, dy: Array, cache: Any, *, need_dx: bool = True) -> Gradients:
+        y = cache
+        dy = self.check_gradient(dy, len(y), y.dtype)
+        return dy * (1 - y**2), {}
+
+
+class Sigmoid(Layer):
+    """The logistic function: an S-shaped curve from 0 to 1.
+
+        y  = 1 / (1 + exp(-x))     x, y, dx, dy (n, ...)
+        dx = dy * y * (1 - y)
+
+    It is computed as exp(x) / (exp(x) + 1), which is the same, where x is negative: exp never overflows.
+
+    Source: D. Rumelhart, G. Hinton, R. Williams, "Learning representations by back-propagating errors", 1986,
+    equation 2.
+
+    Example:
+        >>> sigmoid = Sigmoid()
+        >>> sigmoid.build((3,), np.random.default_rng(0))
+        (3,)
+        >>> sigmoid.forward(np.array([[-1000.0, 0.0, 1.0]]))[0].round(4)
+        array([[0.    , 0.5   , 0.7311]])
+    """
+
+    def make(self, input_shape: Shape, rng: np.random.Generator) -> Shape:
+        return input_shape
+
+    def forward(self, x: Array) -> tuple[Array, Any]:
+        x = self.check_input(x)
+        z = np.exp(-np.abs(x))
+        y = np.where(x >= 0, x.dtype.type(1), z) / (1 + z)
+        return y, y
+
+    def backward(self, dy: Array, cache: Any, *, need_dx: bool = True) -> Gradients:
+        y = cache
+        dy = self.check_gradient(dy, len(y), y.dtype)
+        return dy * y * (1 - y), {}
+
+
 class Softmax(Layer):
     """Turns each row of logits into probabilities that sum to one.
 
@@ -121,7 +184,7 @@ class Softmax(Layer):
 
 
 class Activation(Layer):
-    """An activation by name: ``Activation("relu")``, ``"softmax"`` or ``"linear"``.
+    """An activation by name: ``Activation("relu")``, ``"tanh"``, ``"sigmoid"``, ``"softmax"`` or ``"linear"``.
 
     Example:
         >>> Activation("relu").function
@@ -155,7 +218,13 @@ class Activation(Layer):
         return self.function.before_softmax()
 
 
-ACTIVATIONS: dict[str, type[Layer]] = {"relu": ReLU, "softmax": Softmax, "linear": Linear}
+ACTIVATIONS: dict[str, type[Layer]] = {
+    "relu": ReLU,
+    "tanh": Tanh,
+    "sigmoid": Sigmoid,
+    "softmax": Softmax,
+    "linear": Linear,
+}
 
 
 def make_activation(owner: str, activation: str | Layer | None) -> Layer:

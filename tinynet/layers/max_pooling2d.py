@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from tinynet import kernels
-from tinynet.layers.layer import Array, Gradients, Layer, Shape
-from tinynet.layers.window import Window
-from tinynet.validation import check_choice, check_pair, reject_arguments
+from tinynet.layers.layer import Array, Gradients
+from tinynet.layers.pooling import Pooling2D
 
 
-class MaxPooling2D(Layer):
+class MaxPooling2D(Pooling2D):
     """Keeps the largest value in each window of an image, channel by channel.
 
         y[n, i, j, c] = max over the window at (i, j) of x[n, :, :, c]       x, dx (n, h, w, c)
@@ -25,15 +23,7 @@ class MaxPooling2D(Layer):
     Source: D. Scherer, A. Müller, S. Behnke, "Evaluation of Pooling Operations in Convolutional Architectures for
     Object Recognition", 2010, section 3.2.
 
-    Args:
-        pool_size: rows and columns of the window; one integer means both.
-        strides: steps of the window; ``pool_size`` by default.
-        padding: "valid" or "same" (see ``window.py``).
-        input_shape, name: see ``Layer``.
-
-    Raises:
-        ValueError: an argument is out of range, or the input is not an image that the window fits into.
-        TypeError: an argument has the wrong type or is not known.
+    Args, Raises: see ``Pooling2D``.
 
     Example:
         >>> pool = MaxPooling2D(2)
@@ -46,28 +36,6 @@ class MaxPooling2D(Layer):
         array([[0., 5.],
                [0., 0.]])
     """
-
-    def __init__(
-        self,
-        pool_size: int | Sequence[int] = 2,
-        strides: int | Sequence[int] | None = None,
-        padding: str = "valid",
-        *,
-        input_shape: Sequence[int] | None = None,
-        name: str | None = None,
-        **unsupported: Any,
-    ):
-        data_format = {"data_format": unsupported.pop("data_format", None)}
-        reject_arguments("MaxPooling2D", data_format, only={"data_format": (None, "channels_last")})
-        super().__init__(input_shape=input_shape, name=name, **unsupported)
-        check_choice("MaxPooling2D", "padding", padding, ("valid", "same"))
-        size = check_pair("MaxPooling2D", "pool_size", pool_size)
-        self.window = Window(size, size if strides is None else check_pair("MaxPooling2D", "strides", strides), padding)
-
-    def make(self, input_shape: Shape, rng: np.random.Generator) -> Shape:
-        self.pads = (top, bottom), (left, right) = self.window.pads(str(self), input_shape)
-        h, w, c = input_shape
-        return (*self.window.output_size(top + h + bottom, left + w + right), c)
 
     def forward(self, x: Array) -> tuple[Array, Any]:
         x = self.check_input(x)

@@ -17,7 +17,7 @@ class Weighted(Layer):
     """Base of the layers that compute ``activation(x * W + b)``, with * a matrix product or a convolution.
 
     Args:
-        activation: "relu", "softmax", "linear", None (the same as "linear"), or an activation layer.
+        activation: "relu", "tanh", "sigmoid", "softmax", "linear", None (the same as "linear"), or an activation layer.
         use_bias: whether there is a ``b`` to add.
         kernel_initializer: name of, or instance from, ``tinynet.initializers``.
         bias_initializer: the same for the bias.

@@ -9,10 +9,12 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from tinynet.layers.activation import Activation, Linear
+from tinynet.layers.average_pooling2d import AveragePooling2D
 from tinynet.layers.conv2d import Conv2D
 from tinynet.layers.dense import Dense
 from tinynet.layers.layer import Layer, Shape
 from tinynet.layers.max_pooling2d import MaxPooling2D
+from tinynet.layers.pooling import Pooling2D
 from tinynet.layers.weighted import Weighted
 from tinynet.network import Network
 from tinynet.plots.canvas import BLUE, GREEN, GREY, ORANGE, new_figure, shape_text
@@ -24,7 +26,12 @@ _LONGEST = 1.3  # length of the longest vector
 _SHEETS = 7  # at most; more channels than this are drawn as so many
 _TEXT = 1.65  # left edge of the layers' names
 _MAX_LAYERS = 60
-_COLOURS: dict[type[Layer], str] = {Conv2D: BLUE, Dense: ORANGE, MaxPooling2D: GREEN}
+_COLOURS: dict[type[Layer], str] = {
+    Conv2D: BLUE,
+    Dense: ORANGE,
+    MaxPooling2D: GREEN,
+    AveragePooling2D: GREEN,
+}
 
 
 def plot_model(model: Network, *, ax: Axes | None = None) -> Figure:
@@ -100,8 +107,9 @@ def describe(layer: Layer) -> str:
         words = [f"{layer.filters} filters of {shape_text(layer.window.size)}", f"padding {layer.window.padding}"]
         if layer.window.strides != (1, 1):
             words.append(f"strides {shape_text(layer.window.strides)}")
-    elif isinstance(layer, MaxPooling2D):
-        words = [f"max of {shape_text(layer.window.size)}"]
+    elif isinstance(layer, Pooling2D):
+        kind = "max" if isinstance(layer, MaxPooling2D) else "mean"
+        words = [f"{kind} of {shape_text(layer.window.size)}"]
         if layer.window.strides != layer.window.size:
             words.append(f"strides {shape_text(layer.window.strides)}")
         if layer.window.padding == "same":
