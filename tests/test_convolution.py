@@ -1,0 +1,127 @@
+"""The products of a convolution, in every way that they can be computed: all give the numbers that define them.
+
+Which way is taken depends on how many zeros there are, and how many images are taken at a time on how large they are.
+So the tests force each way. Numbers are small integers, whose sums are exact in any order: results must agree bit for
+bit.
+"""
+
+from typing import Any
+from unittest import mock
+
+import numpy as np
+import pytest
+import strategies as draw
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tinynet.layers import convolution
+from tinynet.layers.window import Window
+
+Array = np.ndarray
+
+# What is_cheaper says of x and of dy: whether skipping its zeros beats a matrix product.
+WAYS = {"dense": (False, False), "sparse dy": (False, True), "sparse x": (True, False)}
+patch_bytes = st.sampled_from([1, 1 << 19])  # one image at a time, or many
+
+
+@st.composite
+def products(draw_: st.DrawFn) -> tuple[Array, Array, Array, Array, Window]:
+    """(x, W, b, dy, window): x is padded already, so the window fits into it."""
+    options, (h, w) = draw_(draw.windows())
+    (k_h, k_w), strides = options["size"], options["strides"]
+    if draw_(st.booleans()):
+        strides = (1, 1)
+    n, c, filters = draw_(draw.batch_sizes), draw_(draw.sizes), draw_(draw.sizes)
+    window = Window((k_h, k_w), strides, "valid")
+    h, w = max(h, k_h), max(w, k_w)
+    rng, dtype = np.random.default_rng(draw_(draw.seeds)), draw_(draw.dtypes)
+
+    def numbers(*shape: int) -> Array:
+        return rng.integers(-3, 4, shape).astype(dtype)
+
+    dy_shape = (n, *window.output_size(h, w), filters)
+    return numbers(n, h, w, c), numbers(k_h, k_w, c, filters), numbers(filters), numbers(*dy_shape), window
+
+
+def windows_of(x: Array, window: Window) -> Any:
+    """(i, j, the slices of rows and columns) for every position of the window."""
+    (k_h, k_w), (s_h, s_w) = window.size, window.strides
+    for i, j in np.ndindex(*window.output_size(*x.shape[1:3])):
+        yield i, j, (slice(None), slice(i * s_h, i * s_h + k_h), slice(j * s_w, j * s_w + k_w))
+
+
+def forced(way: str, x: Array, patch_bytes: int) -> Any:
+    of_x, of_dy = WAYS[way]
+
+    def is_cheaper(factor: Array, *sizes: int) -> bool:
+        return of_x if factor is x else of_dy
+
+    return mock.patch.multiple(convolution, is_cheaper=is_cheaper, PATCH_BYTES=patch_bytes)
+
+
+@given(product=products(), patch_bytes=patch_bytes)
+def test_convolve(product, patch_bytes):
+    x, W, b, dy, window = product
+    expected = np.empty_like(dy)
+    for i, j, place in windows_of(x, window):
+        expected[:, i, j] = np.tensordot(x[place], W, 3) + b
+    with forced("dense", x, patch_bytes):
+        y = convolution.convolve(x, W, b, window)
+    np.testing.assert_array_equal(y, expected)
+    assert y.dtype == x.dtype
+
+
+@pytest.mark.parametrize("way", WAYS)
+@given(product=products(), patch_bytes=patch_bytes)
+def test_weight_gradient(way, product, patch_bytes):
+    x, W, _, dy, window = product
+    expected = np.zeros_like(W)
+    for i, j, place in windows_of(x, window):
+        expected += np.tensordot(x[place], dy[:, i, j], (0, 0))
+    with forced(way, x, patch_bytes):
+        dW = convolution.weight_gradient(x, dy, W.shape, window)
+    np.testing.assert_array_equal(dW, expected)
+    assert dW.dtype == x.dtype
+
+
+@pytest.mark.parametrize("way", ["dense", "sparse dy"])
+@given(product=products(), patch_bytes=patch_bytes)
+def test_input_gradient(way, product, patch_bytes):
+    x, W, _, dy, window = product
+    expected = np.zeros_like(x)
+    for i, j, place in windows_of(x, window):
+        expected[place] += np.tensordot(dy[:, i, j], W, (1, 3))
+    with forced(way, x, patch_bytes):
+        dx = convolution.input_gradient(dy, W, x.shape, window)
+    np.testing.assert_array_equal(dx, expected)
+
+
+@given(product=products())
+def test_bias_gradient(product):
+    dy = product[3]
+    np.testing.assert_array_equal(convolution.bias_gradient(dy), dy.sum(axis=(0, 1, 2)))
+
+
+@given(n=st.integers(1, 50), bytes_per_image=st.integers(1, 1 << 20))
+def test_chunks_are_all_images_in_order_and_no_more_than_fit(n, bytes_per_image):
+    slices = list(convolution.chunks(n, bytes_per_image))
+    assert [i for images in slices for i in range(images.start, images.stop)] == list(range(n))
+    for images in slices:
+        size = images.stop - images.start
+        assert size == 1 or size * bytes_per_image <= convolution.PATCH_BYTES
+
+
+def test_zeros_are_skipped_where_there_are_many_and_only_there():
+    """LeNet's second convolution: of its gradient about one number in seven is not zero."""
+    rng = np.random.default_rng(0)
+    for share, cheaper in [(0.0, True), (0.1, True), (0.5, False), (1.0, False)]:
+        dy = (rng.random((4, 14, 14, 50)) < share).astype(np.float32)
+        assert convolution.is_cheaper(dy, 5, 5 * 20, dy.size * 5 * 5 * 20) is cheaper
+
+
+@pytest.mark.parametrize("pads", [((0, 0), (0, 0)), ((1, 2), (0, 3)), ((0, 1), (0, 0)), ((0, 0), (2, 0))])
+def test_pad_puts_zeros_around_and_crop_takes_them_off(pads):
+    x = np.random.default_rng(0).random((2, 3, 4, 2))
+    padded = convolution.pad(x, pads)
+    np.testing.assert_array_equal(padded, np.pad(x, ((0, 0), *pads, (0, 0))))
+    np.testing.assert_array_equal(convolution.crop(padded, pads), x)
