@@ -1,6 +1,6 @@
 """Compute the layers of `layer_cases.py` with PyTorch and Keras and store what they get.
 
-    KERAS_BACKEND=tensorflow PYTHONPATH=.:tests python -m references.make_layer_gradients
+    KERAS_BACKEND=tensorflow PYTHONPATH=.:tests:benchmarks python -m references.make_layer_gradients
 
 Needs torch, keras and tensorflow, which the tests do not. PyTorch and Keras are independent of each other, and only
 Keras knows "same" padding by itself; where they differ by more than rounding, the script stops. For case number I,
@@ -18,19 +18,21 @@ import numpy as np
 import tensorflow as tf
 import torch
 from references.layer_cases import CASES, LayerCase, draw_arrays
-from references.torch_layers import conv2d, max_pooling2d
+from torch_layers import conv2d, max_pooling2d, with_gradients
 
 FILE = Path(__file__).with_name("layer_gradients.npz")
 
 
 def by_torch(case: LayerCase, index: int) -> dict[str, np.ndarray]:
     x, W, b, _ = draw_arrays(index, ())
-    bias = b if case.use_bias else None
-    if case.filters:
-        _, _, _, dy = draw_arrays(index, conv2d(x, W, bias, None, case.strides, case.padding)["y"].shape)
-        return conv2d(x, W, bias, dy, case.strides, case.padding)
-    _, _, _, dy = draw_arrays(index, max_pooling2d(x, None, case.window, case.strides, case.padding)["y"].shape)
-    return max_pooling2d(x, dy, case.window, case.strides, case.padding)
+    arrays = {"x": x} | ({"W": W} if case.filters else {}) | ({"b": b} if case.filters and case.use_bias else {})
+
+    def forward(x: torch.Tensor, W: torch.Tensor | None = None, b: torch.Tensor | None = None) -> torch.Tensor:
+        if W is None:
+            return max_pooling2d(x, case.window, case.strides, case.padding)
+        return conv2d(x, W, b, case.strides, case.padding)
+
+    return with_gradients(forward, arrays, lambda shape: draw_arrays(index, shape)[3])
 
 
 def by_keras(case: LayerCase, index: int) -> dict[str, np.ndarray]:
