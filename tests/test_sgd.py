@@ -164,8 +164,8 @@ def test_an_optimizer_can_be_named_in_three_ways(optimizer):
 @pytest.mark.parametrize(
     ("optimizer", "error", "message"),
     [
-        ("adam", ValueError, "optimizer='adam' is not known; choose one of 'sgd'"),
-        (0.1, TypeError, r"optimizer must be \"sgd\" or an SGD\(...\) of tinynet.optimizers, got 0.1"),
+        ("nadam", ValueError, "optimizer='nadam' is not known; choose one of 'sgd', 'adam'"),
+        (0.1, TypeError, r"one of 'sgd', 'adam' or an Optimizer of tinynet.optimizers, such as SGD\(...\), got 0.1"),
     ],
 )
 def test_unknown_optimizers_are_refused(optimizer, error, message):

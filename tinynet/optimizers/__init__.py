@@ -5,27 +5,34 @@ from __future__ import annotations
 from typing import Any
 
 from tinynet.optimizers import schedules
+from tinynet.optimizers.adam import Adam
+from tinynet.optimizers.optimizer import Optimizer
 from tinynet.optimizers.sgd import SGD
 from tinynet.validation import check_choice, refuse_keras_name
 
-__all__ = ["SGD", "schedules"]
+__all__ = ["SGD", "Adam", "Optimizer", "schedules"]
+
+OPTIMIZERS: dict[str, type[SGD] | type[Adam]] = {"sgd": SGD, "adam": Adam}
 
 
-def get_optimizer(optimizer: str | SGD | type[SGD]) -> SGD:
+def get_optimizer(optimizer: str | Optimizer | type[Optimizer]) -> Optimizer:
     """The optimizer for a name, a class or an instance.
 
     Raises:
         ValueError: the name is not known; it lists those that are.
         TypeError: the value is none of these.
     """
-    if isinstance(optimizer, SGD):
+    if isinstance(optimizer, Optimizer):
         return optimizer
-    if isinstance(optimizer, type) and issubclass(optimizer, SGD):
+    if isinstance(optimizer, type) and issubclass(optimizer, (SGD, Adam)):
         return optimizer()
     if isinstance(optimizer, str):
-        check_choice("compile", "optimizer", optimizer.lower(), ["sgd"])
-        return SGD()
-    raise TypeError(f'compile: optimizer must be "sgd" or an SGD(...) of tinynet.optimizers, got {optimizer!r}.')
+        check_choice("compile", "optimizer", optimizer.lower(), OPTIMIZERS)
+        return OPTIMIZERS[optimizer.lower()]()
+    raise TypeError(
+        f"compile: optimizer must be one of {', '.join(map(repr, OPTIMIZERS))} or an Optimizer of tinynet.optimizers, "
+        f"such as SGD(...), got {optimizer!r}."
+    )
 
 
 def __getattr__(name: str) -> Any:

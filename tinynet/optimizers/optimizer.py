@@ -1,0 +1,145 @@
+"""What all optimizers share: the learning rate, weight decay, the checks of a step, and a state that can be saved."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from tinynet.optimizers.schedules import LearningRateSchedule
+from tinynet.validation import check_number, reject_arguments
+
+Array = npt.NDArray[Any]
+
+
+class Optimizer:
+    """Base class. A subclass writes ``update``, and names in ``slots`` what it remembers of each parameter.
+
+    For each parameter w with gradient g, at the learning rate lr of this step:
+
+        w = w - lr * weight_decay * w                  if weight_decay
+        update(name, w, g, lr)
+
+    Source: I. Loshchilov, F. Hutter, "Decoupled Weight Decay Regularization", 2019, section 2 (weight decay).
+
+    Args:
+        learning_rate: a number, or a schedule from ``tinynet.optimizers.schedules``. ``lr`` is its old name.
+        weight_decay: share of each weight taken away per step, times the learning rate; None for none.
+
+    Attributes:
+        iterations: number of steps taken.
+        slots: names of the attributes that hold arrays by parameter name.
+
+    Raises:
+        ValueError, TypeError: an argument is out of range, of the wrong type, or one that only Keras has.
+    """
+
+    slots: tuple[str, ...] = ()
+
+    def __init__(
+        self,
+        learning_rate: float | LearningRateSchedule,
+        weight_decay: float | None = None,
+        **unsupported: Any,
+    ):
+        owner = type(self).__name__
+        if "lr" in unsupported:
+            learning_rate = unsupported.pop("lr")
+        self.name = unsupported.pop("name", owner)
+        reject_arguments(
+            owner,
+            unsupported,
+            only={
+                "clipnorm": (None,),
+                "clipvalue": (None,),
+                "global_clipnorm": (None,),
+                "use_ema": (False,),
+                "ema_momentum": (0.99,),
+                "ema_overwrite_frequency": (None,),
+                "loss_scale_factor": (None,),
+                "gradient_accumulation_steps": (None,),
+                "decay": (0, 0.0),
+            },
+            hints={"decay": "Use learning_rate=ExponentialDecay(...) from tinynet.optimizers.schedules."},
+        )
+        self.learning_rate = learning_rate
+        self.weight_decay = None if weight_decay is None else check_number(owner, "weight_decay", weight_decay, low=0)
+        self.iterations = 0
+        for slot in self.slots:
+            setattr(self, slot, {})
+
+    @property
+    def learning_rate(self) -> float:
+        """The rate of the next step. It can be set to a number or a schedule."""
+        rate = self._learning_rate
+        return rate(self.iterations) if isinstance(rate, LearningRateSchedule) else rate
+
+    @learning_rate.setter
+    def learning_rate(self, value: float | LearningRateSchedule) -> None:
+        if not isinstance(value, LearningRateSchedule):
+            value = check_number(type(self).__name__, "learning_rate", value, low=0)
+        self._learning_rate = value
+
+    lr = learning_rate
+
+    @property
+    def state(self) -> dict[str, Array]:
+        """What the optimizer remembers, as "slot/parameter name": the arrays themselves. Empty before the first step.
+
+        With ``iterations`` it is all that a later step depends on. Setting it replaces everything that is remembered
+        with copies of the arrays given; ValueError for a key that begins with no slot of this optimizer.
+        """
+        return {f"{slot}/{name}": array for slot in self.slots for name, array in getattr(self, slot).items()}
+
+    @state.setter
+    def state(self, state: Mapping[str, Array]) -> None:
+        arrays: dict[str, dict[str, Array]] = {slot: {} for slot in self.slots}
+        for key, array in state.items():
+            slot, _, name = key.partition("/")
+            if slot not in arrays or not name:
+                raise ValueError(
+                    f"{type(self).__name__}: {key!r} is no part of its state, which is named "
+                    f"{' or '.join(f'{slot}/...' for slot in self.slots) or 'nothing'}."
+                )
+            arrays[slot][name] = np.array(array)
+        for slot in self.slots:
+            setattr(self, slot, arrays[slot])
+
+    def step(self, params: Mapping[str, Array], grads: Mapping[str, Array]) -> None:
+        """Update every array in ``params`` in place from the gradient of the same name and shape.
+
+        Raises:
+            ValueError: the names or shapes of the two differ, or the parameters are not those of earlier steps.
+        """
+        owner = f"{type(self).__name__}.step"
+        if params.keys() != grads.keys():
+            raise ValueError(f"{owner}: gradients for {sorted(grads)}, but parameters {sorted(params)}.")
+        for name, w in params.items():
+            if grads[name].shape != w.shape:
+                raise ValueError(f"{owner}: {name} has shape {w.shape}, its gradient {grads[name].shape}.")
+            for slot in self.slots:
+                remembered = getattr(self, slot).get(name, w)
+                if remembered.shape != w.shape:
+                    raise ValueError(
+                        f"{owner}: {name} has shape {w.shape}, but had {remembered.shape} in earlier steps; "
+                        "give every model an optimizer of its own."
+                    )
+        lr = self.learning_rate
+        for name, w in params.items():
+            if self.weight_decay:
+                w -= lr * self.weight_decay * w
+            self.update(name, w, grads[name], lr)
+        self.iterations += 1
+
+    def update(self, name: str, w: Array, g: Array, lr: float) -> None:
+        """Move the parameter ``w`` in place along its gradient ``g``, at the learning rate ``lr``."""
+        raise NotImplementedError(f"{type(self).__name__} does not define update(name, w, g, lr).")
+
+    def remembered(self, slot: str, name: str, w: Array) -> Array:
+        """The array that ``slot`` holds for the parameter ``w``; it starts at zero."""
+        arrays: dict[str, Array] = getattr(self, slot)
+        if name not in arrays:
+            arrays[name] = np.zeros_like(w)
+        return arrays[name]
