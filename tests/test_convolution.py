@@ -116,7 +116,7 @@ def test_zeros_are_skipped_where_there_are_many_and_only_there():
     rng = np.random.default_rng(0)
     for share, cheaper in [(0.0, True), (0.1, True), (0.5, False), (1.0, False)]:
         dy = (rng.random((4, 14, 14, 50)) < share).astype(np.float32)
-        assert convolution.is_cheaper(dy, 5, 5 * 20, dy.size * 5 * 5 * 20) is cheaper
+        assert convolution.is_cheaper(dy, 5, 5 * 20, dy.size * 5 * 5 * 20) == cheaper
 
 
 @pytest.mark.parametrize("pads", [((0, 0), (0, 0)), ((1, 2), (0, 3)), ((0, 1), (0, 0)), ((0, 0), (2, 0))])

@@ -103,13 +103,23 @@ def add_filters(s: Setting) -> list[Any]:
     ]
 
 
-def max_pool(s: Setting) -> list[Any]:
+def average_pool(s: Setting) -> list[Any]:
     h, w = (s.h, s.w) if s.padding == "same" else s.padded[1:3]
     window = Window(s.size, s.strides, s.padding)
     pads = (top, bottom), (left, right) = window.pads("test", (h, w, s.c))
     out = (s.n, *window.output_size(top + h + bottom, left + w + right), s.c)
-    x = s.numbers(s.n, h, w, s.c, special=True)
-    return [x, *s.size, *s.strides, pads, s.numbers(*out), np.full(out, -1, np.int32)]
+    return [s.numbers(s.n, h, w, s.c, special=True), *s.size, *s.strides, pads, s.numbers(*out)]
+
+
+def average_pool_backward(s: Setting) -> list[Any]:
+    x, *window, y = average_pool(s)
+    dy = 144 * s.dy(*y.shape)  # which every size of window up to 4 x 4 divides
+    return [dy, *window, s.numbers(*x.shape)]
+
+
+def max_pool(s: Setting) -> list[Any]:
+    *arguments, y = average_pool(s)
+    return [*arguments, y, np.full(y.shape, -1, np.int32)]
 
 
 def max_pool_backward(s: Setting) -> list[Any]:
@@ -136,6 +146,8 @@ TWINS: dict[str, Callable[[Setting], list[Any]]] = {
     "col2im": col2im,
     "sum_patches": sum_patches,
     "add_filters": add_filters,
+    "average_pool": average_pool,
+    "average_pool_backward": average_pool_backward,
     "max_pool": max_pool,
     "max_pool_backward": max_pool_backward,
     "relu": relu,
