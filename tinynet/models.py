@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -9,14 +11,15 @@ import numpy as np
 import numpy.typing as npt
 
 from tinynet import data_checks, training
-from tinynet.callbacks import Callback, CallbackList, History, check_callbacks
+from tinynet.callbacks.callback import Callback, CallbackList, History, check_callbacks
+from tinynet.interrupt import Interrupted, InterruptWatch
 from tinynet.layers.layer import Array, Layer
 from tinynet.losses import Loss, get_loss
 from tinynet.metrics import Accuracy, get_metrics
 from tinynet.network import Network
-from tinynet.optimizers import SGD, get_optimizer
+from tinynet.optimizers import Optimizer, get_optimizer
 from tinynet.parallel import resolve_num_threads
-from tinynet.progress import Progress, check_verbose, report, shows_bar
+from tinynet.progress import EpochBar, EpochLine, check_verbose, report, shows_bar
 from tinynet.summary import summary_table
 from tinynet.utils import new_generator
 from tinynet.validation import check_int, refuse_keras_name, reject_arguments
@@ -36,6 +39,7 @@ class Sequential(Network):
         layers, params, input_shape, output_shape: see ``Network`` and ``Layer``.
         loss, optimizer, metrics: what ``compile`` was given.
         history: the ``History`` of the last ``fit``.
+        epoch: the number of whole epochs done, as ``fit`` counts them: where to go on with ``initial_epoch``.
         stop_training: set to True by a callback, ends training after the batch.
 
     Example:
@@ -61,9 +65,10 @@ class Sequential(Network):
         super().__init__(new_generator(seed), name=name)
         self.num_threads = num_threads
         self.loss: Loss | None = None
-        self.optimizer: SGD | None = None
+        self.optimizer: Optimizer | None = None
         self.metrics: list[Accuracy] = []
         self.history: History | None = None
+        self.epoch = 0
         self.stop_training = False
         if isinstance(layers, Layer):
             raise TypeError(f"Sequential takes a list of layers, got one layer, {layers}; write Sequential([...]).")
@@ -88,7 +93,7 @@ class Sequential(Network):
 
     def compile(
         self,
-        optimizer: str | SGD | type[SGD] | None = None,
+        optimizer: str | Optimizer | type[Optimizer] | None = None,
         loss: str | Loss | type[Loss] | Callable[..., Any] | None = None,
         metrics: Sequence[str | Accuracy] | None = None,
         **unsupported: Any,
@@ -123,7 +128,7 @@ class Sequential(Network):
             self._up_to_logits(new_loss)
         self.optimizer, self.loss, self.metrics = new_optimizer, new_loss, new_metrics
 
-    def up_to_logits(self) -> tuple[Layer, Loss, SGD]:
+    def up_to_logits(self) -> tuple[Layer, Loss, Optimizer]:
         """The network without its final softmax, the loss and the optimizer; ValueError before ``compile``."""
         if self.loss is None or self.optimizer is None:
             raise ValueError("The model is not compiled: call compile(optimizer=..., loss=...) first.")
@@ -166,12 +171,16 @@ class Sequential(Network):
     ) -> History:
         """Train on samples ``x`` (n, *input_shape) with labels ``y`` and return the figures of each epoch.
 
+        Ctrl-C ends training before the next batch: ``fit`` says on stderr where it stopped, and returns the figures of
+        the epochs that were whole. A second Ctrl-C raises KeyboardInterrupt at once.
+
         Args:
             x: numbers of any type; they are converted to float32 batch by batch, but not scaled.
             y: one-hot (n, classes) or integers (n,), as the loss says.
             batch_size: samples for each step of the optimizer; 32 by default.
             epochs: the number of the last epoch; how often to go through the data, if ``initial_epoch`` is 0.
-            verbose: 0 silent; 1 or "auto" a progress bar and a line an epoch; 2 a line an epoch.
+            verbose: 0 silent; 1 or "auto" a progress bar (in a terminal or a notebook) and a line an epoch; 2 a line
+                an epoch.
             callbacks: see ``tinynet.callbacks``.
             validation_split: share of the samples, the last ones, to watch and not to learn from.
             validation_data: (x, y) to watch; it wins over ``validation_split``.
@@ -180,6 +189,8 @@ class Sequential(Network):
 
         Raises:
             ValueError, TypeError: the data or an argument does not fit; nothing has been changed then.
+            tinynet.training.DivergenceError: the loss or a gradient became NaN or infinite, with the epoch, the batch
+                and the learning rate; the weights are those from before that step. (It is a FloatingPointError.)
         """
         reject_arguments("fit", unsupported, only=_FIT_ONLY, hints=_FIT_HINTS)
         batch_size = 32 if batch_size is None else check_int("fit", "batch_size", batch_size)
@@ -188,7 +199,7 @@ class Sequential(Network):
         check_verbose("fit", verbose)
         if not isinstance(shuffle, (bool, np.bool_)):
             raise TypeError(f"fit: shuffle must be True or False, got {shuffle!r}.")
-        given = check_callbacks(callbacks)
+        given = check_callbacks("fit", callbacks)
         images, classes = self._check("fit", x, y)
         validate = None
         if validation_data is not None:
@@ -198,24 +209,35 @@ class Sequential(Network):
         elif validation_split:
             images, classes, *last = data_checks.split_off_validation(images, classes, validation_split)
             validation = (last[0], last[1])
-        if validation_data is not None or validation_split:
-
-            def validate() -> dict[str, float]:
-                return training.evaluate(self, *validation, batch_size)
-
         self.history, self.stop_training = History(), False
-        progress = [Progress(len(images), batch_size, bar=shows_bar(verbose))] if verbose != 0 else []
+        size = len(images), batch_size
+        bar = EpochBar(*size)
+        before = [bar] if shows_bar(verbose) else []
+        after = [EpochLine(*size)] if verbose != 0 else []
         params = {"verbose": verbose, "epochs": epochs, "steps": -(-len(images) // batch_size)}
-        training.train(
-            self,
-            images,
-            classes,
-            batch_size=batch_size,
-            epochs=range(initial_epoch, epochs),
-            shuffle=bool(shuffle),
-            validate=validate,
-            callbacks=CallbackList([self.history, *progress, *given], self, params),
-        )
+        with InterruptWatch() as watch, contextlib.closing(bar):
+            told = CallbackList([watch, *before, *given, self.history, *after], self, params)
+            if validation_data is not None or validation_split:
+
+                def validate() -> dict[str, float]:
+                    return training.evaluate(self, *validation, batch_size, told)
+
+            try:
+                training.train(
+                    self,
+                    images,
+                    classes,
+                    batch_size=batch_size,
+                    epochs=range(initial_epoch, epochs),
+                    shuffle=bool(shuffle),
+                    validate=validate,
+                    callbacks=told,
+                )
+            except Interrupted:
+                told.on_train_end({})
+            if watch.pressed:
+                bar.close()
+                print(watch.report(), file=sys.stderr, flush=True)
         return self.history
 
     # evaluate, predict ---------------------------------------------------------------------------------------------
@@ -227,12 +249,14 @@ class Sequential(Network):
         batch_size: int | None = None,
         verbose: int | str = "auto",
         *,
+        callbacks: Callback | Sequence[Callback] | None = None,
         return_dict: bool = False,
         **unsupported: Any,
     ) -> float | list[float] | dict[str, float]:
         """The mean loss and metrics on ``x`` with labels ``y``: [loss, accuracy], or the loss alone without metrics.
 
         With ``return_dict=True``, {"loss": ..., "accuracy": ...}. With ``verbose`` other than 0, a line is printed.
+        For ``callbacks`` see ``tinynet.callbacks``.
 
         Raises:
             ValueError, TypeError: the data or an argument does not fit.
@@ -240,28 +264,36 @@ class Sequential(Network):
         reject_arguments("evaluate", unsupported, only=_EVALUATE_ONLY)
         batch_size = 32 if batch_size is None else check_int("evaluate", "batch_size", batch_size)
         check_verbose("evaluate", verbose)
+        told = CallbackList(check_callbacks("evaluate", callbacks), self, {})
         images, classes = self._check("evaluate", x, y)
         with report(f"{len(images):,} images", shown=verbose != 0) as logs:
-            logs |= training.evaluate(self, images, classes, batch_size)
+            logs |= training.evaluate(self, images, classes, batch_size, told)
         return dict(logs) if return_dict else _as_list(logs)
 
     def predict(
-        self, x: npt.ArrayLike, batch_size: int | None = None, verbose: int | str = 0, **unsupported: Any
+        self,
+        x: npt.ArrayLike,
+        batch_size: int | None = None,
+        verbose: int | str = 0,
+        *,
+        callbacks: Callback | Sequence[Callback] | None = None,
+        **unsupported: Any,
     ) -> Array:
         """The network's outputs for ``x`` (n, *input_shape): probabilities (n, classes) if it ends in a softmax.
 
         Batches bound the memory; the outputs depend on their size by no more than rounding. ``verbose`` other than 0
-        prints a line at the end.
+        prints a line at the end. For ``callbacks`` see ``tinynet.callbacks``.
 
         Raises:
             ValueError, TypeError: the data or an argument does not fit.
         """
-        reject_arguments("predict", unsupported, only={"steps": (None,), "callbacks": (None,)})
+        reject_arguments("predict", unsupported, only={"steps": (None,)})
         batch_size = 32 if batch_size is None else check_int("predict", "batch_size", batch_size)
         check_verbose("predict", verbose)
+        told = CallbackList(check_callbacks("predict", callbacks), self, {})
         images = self._check_x("predict", x)
         with report(f"{len(images):,} images", shown=verbose != 0):
-            return training.predict(self, images, batch_size)
+            return training.predict(self, images, batch_size, told)
 
     # One batch -----------------------------------------------------------------------------------------------------
 
@@ -285,6 +317,7 @@ class Sequential(Network):
 
         Raises:
             ValueError, TypeError: the data does not fit, or the model is not compiled.
+            tinynet.training.DivergenceError: the loss or a gradient is NaN or infinite; there has been no step then.
         """
         reject_arguments("train_on_batch", unsupported, only={"sample_weight": (None,), "class_weight": (None,)})
         images, classes = self._check("train_on_batch", x, y)
@@ -301,7 +334,7 @@ class Sequential(Network):
         """
         reject_arguments("test_on_batch", unsupported, only={"sample_weight": (None,)})
         images, classes = self._check("test_on_batch", x, y)
-        logs = training.evaluate(self, images, classes, len(images))
+        logs = training.evaluate(self, images, classes, len(images), CallbackList([], self, {}))
         return logs if return_dict else _as_list(logs)
 
     # What it is made of --------------------------------------------------------------------------------------------
@@ -353,7 +386,7 @@ _FIT_ONLY: Mapping[str, Sequence[Any]] = {
     "validation_freq": (1,),
 }
 _FIT_HINTS = {"steps_per_epoch": "Give fit fewer samples, or stop with a callback.", "nb_epoch": "Write epochs."}
-_EVALUATE_ONLY: Mapping[str, Sequence[Any]] = {"sample_weight": (None,), "steps": (None,), "callbacks": (None,)}
+_EVALUATE_ONLY: Mapping[str, Sequence[Any]] = {"sample_weight": (None,), "steps": (None,)}
 
 
 def _as_list(logs: Mapping[str, float]) -> float | list[float]:

@@ -1,4 +1,4 @@
-"""What ``fit`` shows while it works: a bar in a terminal or notebook, a line an epoch in a log file."""
+"""What ``fit`` shows while it works: a bar in a terminal or notebook, and a line an epoch everywhere."""
 
 from __future__ import annotations
 
@@ -10,54 +10,82 @@ from typing import Any
 
 from tqdm.auto import tqdm
 
-from tinynet.callbacks import Callback, Logs
+from tinynet.callbacks.callback import Callback, Logs
 
 
-class Progress(Callback):
-    """One bar an epoch (images per second, time left, running figures), then one line with the epoch's figures.
+class EpochBar(Callback):
+    """One bar an epoch, with images per second, time left and running figures; it goes when the epoch ends.
+
+    tqdm redraws it ten times a second at most, however fast the batches come.
 
     Args:
         num_samples: images in an epoch.
         batch_size: images a batch.
-        bar: whether there is a bar; the lines come in any case.
     """
 
-    def __init__(self, num_samples: int, batch_size: int, *, bar: bool):
+    def __init__(self, num_samples: int, batch_size: int):
         self.num_samples = num_samples
         self.batch_size = batch_size
-        self.bar = bar
+        self.bar: Any = None
 
     def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
-        epochs = self.params["epochs"]
-        self.title = f"Epoch {epoch + 1:>{len(str(epochs))}}/{epochs}"
-        self.start = time.perf_counter()
-        self.progress: Any = tqdm(
-            desc=self.title,
-            total=self.num_samples,
-            unit=" images",
-            unit_scale=True,
-            leave=False,
-            disable=not self.bar,
-            file=sys.stdout,
-            dynamic_ncols=True,
-        )
+        self.title = _title(epoch, self.params["epochs"])
+
+    def on_train_batch_begin(self, batch: int, logs: Logs | None = None) -> None:
+        if self.bar is None:  # only now: what callbacks print when an epoch begins stands above the bar
+            self.bar = tqdm(
+                desc=self.title,
+                total=self.num_samples,
+                unit=" images",
+                unit_scale=True,
+                leave=False,
+                file=sys.stdout,
+                dynamic_ncols=True,
+            )
 
     def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:
-        self.progress.set_postfix_str(_figures(logs or {}), refresh=False)
-        self.progress.update(min(self.batch_size, self.num_samples - batch * self.batch_size))
+        self.bar.set_postfix_str(_figures(logs or {}), refresh=False)
+        self.bar.update(min(self.batch_size, self.num_samples - batch * self.batch_size))
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
-        self.progress.close()
+        self.close()
+
+    def close(self) -> None:
+        """Take the bar away; training may also end in the middle of an epoch."""
+        if self.bar is not None:
+            self.bar.close()
+            self.bar = None
+
+
+class EpochLine(Callback):
+    """A line when an epoch ends: its time, images per second in training, and its figures.
+
+    Args:
+        num_samples, batch_size: see ``EpochBar``.
+    """
+
+    def __init__(self, num_samples: int, batch_size: int):
+        self.num_samples = num_samples
+        self.batch_size = batch_size
+
+    def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
+        self.start = time.perf_counter()
+
+    def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:
+        self.trained = time.perf_counter() - self.start
+        self.seen = min((batch + 1) * self.batch_size, self.num_samples)
+
+    def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
         seconds = time.perf_counter() - self.start
-        rate = self.num_samples / seconds
-        print(f"{self.title}  {seconds:6.1f} s  {rate:7,.0f} images/s  {_figures(logs or {})}", flush=True)
+        title, rate = _title(epoch, self.params["epochs"]), self.seen / self.trained
+        print(f"{title}  {seconds:6.1f} s  {rate:7,.0f} images/s  {_figures(logs or {})}", flush=True)
 
 
 @contextmanager
-def report(what: str, *, shown: bool) -> Iterator[dict[str, float]]:
+def report(what: str, *, shown: bool) -> Iterator[Logs]:
     """Time a piece of work, and print a line with the figures that it put into the dictionary."""
     start = time.perf_counter()
-    logs: dict[str, float] = {}
+    logs: Logs = {}
     yield logs
     if shown:
         print(f"{what}  {time.perf_counter() - start:.1f} s  {_figures(logs)}".rstrip(), flush=True)
@@ -71,9 +99,14 @@ def check_verbose(verb: str, verbose: int | str) -> None:
 
 def shows_bar(verbose: int | str) -> bool:
     """Whether ``verbose`` asks for a bar and there is somebody to see it: a terminal or a notebook."""
-    in_notebook = "ipykernel" in sys.modules
+    in_notebook = type(sys.stdout).__module__.startswith("ipykernel")
     return verbose in (1, "auto") and (sys.stdout.isatty() or in_notebook)
 
 
+def _title(epoch: int, epochs: int) -> str:
+    return f"Epoch {epoch + 1:>{len(str(epochs))}}/{epochs}"
+
+
 def _figures(logs: Logs) -> str:
-    return "  ".join(f"{name} {value:.4f}" for name, value in logs.items())
+    # A learning rate may be far below 0.0001.
+    return "  ".join(f"{name} {value:{'.3g' if name == 'learning_rate' else '.4f'}}" for name, value in logs.items())

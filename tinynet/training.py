@@ -21,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tinynet import parallel
-from tinynet.callbacks import CallbackList
+from tinynet.callbacks.callback import CallbackList
 
 if TYPE_CHECKING:
     from tinynet.models import Sequential
@@ -30,6 +30,22 @@ Array = npt.NDArray[Any]
 
 SHARD_SIZE = 32  # samples: enough for efficient matrix products, few enough to share a batch of 128 among four cores
 MAX_LANES = 8  # each lane holds gradients of its own
+
+
+class DivergenceError(FloatingPointError):
+    """The loss or a gradient became NaN or infinite; the weights are those from before the step.
+
+    Example:
+        >>> from tinynet import Sequential, layers, optimizers
+        >>> model = Sequential([layers.Input((1,)), layers.Dense(2, activation="softmax")], seed=0)
+        >>> model.compile(optimizers.SGD(0.1), "sparse_categorical_crossentropy")
+        >>> try:
+        ...     history = model.fit([[np.nan]], [0], verbose=0)
+        ... except DivergenceError as error:
+        ...     print(error)
+        The loss became nan in epoch 1/1, batch 1/1, at learning rate 0.1: x has NaN or infinite numbers in this \
+batch; remove or replace these. The weights are as they were before this step.
+    """
 
 
 @dataclass
@@ -70,9 +86,12 @@ def run_batch(model: Sequential, x: Array, classes: Array, *, gradients: bool) -
     """
     network, loss, _ = model.up_to_logits()
     n = len(x)
+    draw = int(model.rng.integers(2**63)) if gradients and network.random else None
 
     def run_shard(rows: slice) -> BatchResult:
-        logits, caches = network.forward(x[rows])
+        # A generator for each shard, of the batch's number and its own: it draws the same on whatever thread.
+        rng = None if draw is None else np.random.default_rng([draw, rows.start])
+        logits, caches = network.forward_with(x[rows], rng)
         losses, dlogits = loss.value_and_gradient(logits, classes[rows])
         grads: dict[str, Array] = {}
         if gradients:
@@ -81,6 +100,7 @@ def run_batch(model: Sequential, x: Array, classes: Array, *, gradients: bool) -
         right = [float(metric.per_sample(classes[rows], logits).sum()) for metric in model.metrics]
         return BatchResult(len(losses), float(losses.sum(dtype=np.float64)), right, grads)
 
+    @np.errstate(over="ignore", invalid="ignore")  # NaN and infinity show in the loss, and train_step refuses them
     def run_lane(shards: list[slice]) -> BatchResult:
         total = run_shard(shards[0])
         for rows in shards[1:]:
@@ -94,13 +114,45 @@ def run_batch(model: Sequential, x: Array, classes: Array, *, gradients: bool) -
     return total
 
 
-def train_step(model: Sequential, x: Array, classes: Array) -> BatchResult:
-    """One step of the optimizer on a batch; the sums are those from before the step, without the gradients."""
-    result = run_batch(model, x.astype(model.dtype, copy=False), classes, gradients=True)
+def train_step(model: Sequential, x: Array, classes: Array, where: str = "on this batch") -> BatchResult:
+    """One step of the optimizer on a batch; the sums are those from before the step, without the gradients.
+
+    Raises:
+        DivergenceError: the loss or a gradient is NaN or infinite; there has been no step then.
+    """
+    x = x.astype(model.dtype, copy=False)
+    with np.errstate(over="ignore", invalid="ignore"):
+        result = run_batch(model, x, classes, gradients=True)
+    refuse_divergence(model, x, result, where)
     _, _, optimizer = model.up_to_logits()
     optimizer.step(model.params, result.grads)
     result.grads = {}
     return result
+
+
+def refuse_divergence(model: Sequential, x: Array, result: BatchResult, where: str) -> None:
+    """Raise DivergenceError unless the loss and all gradients of the batch ``x`` are finite."""
+    wrong = next((name for name, grad in result.grads.items() if not _all_finite(grad)), None)
+    if math.isfinite(result.loss):
+        if wrong is None:
+            return
+        what = f"The gradient of {wrong} became NaN or infinite"
+    else:
+        what = f"The loss became {result.loss / result.num_samples}"
+    rate = model.up_to_logits()[2].learning_rate
+    if not _all_finite(x):
+        advice = "x has NaN or infinite numbers in this batch; remove or replace these."
+    else:
+        advice = f"use a smaller learning rate, such as {rate / 10:g}, and scale x to about 0..1."
+    raise DivergenceError(
+        f"{what} {where}, at learning rate {rate:g}: {advice} The weights are as they were before this step."
+    )
+
+
+@np.errstate(over="ignore", invalid="ignore")
+def _all_finite(array: Array) -> bool:
+    # A sum is one quick pass, and NaN and infinity survive it; only a sum that overflowed needs a second look.
+    return math.isfinite(array.sum()) or bool(np.isfinite(array).all())
 
 
 def train(
@@ -114,16 +166,23 @@ def train(
     validate: Callable[[], dict[str, float]] | None,
     callbacks: CallbackList,
 ) -> None:
-    """Train for some epochs, telling the callbacks; ``validate`` returns the figures on the validation data."""
-    callbacks.on_train_begin()
+    """Train for some epochs, telling the callbacks; ``validate`` returns the figures on the validation data.
+
+    Raises:
+        DivergenceError: see ``train_step``.
+    """
+    steps = math.ceil(len(x) / batch_size)
+    logs: dict[str, float] = {}
+    callbacks.on_train_begin({})
     for epoch in epochs:
-        callbacks.on_epoch_begin(epoch)
+        callbacks.on_epoch_begin(epoch, {})
         order = model.rng.permutation(len(x)) if shuffle else np.arange(len(x))
         total: BatchResult | None = None
         for number, rows in enumerate(batches(len(x), batch_size)):
-            callbacks.on_train_batch_begin(number)
+            callbacks.on_train_batch_begin(number, {})
             chosen = order[rows]
-            result = train_step(model, x[chosen], classes[chosen])
+            where = f"in epoch {epoch + 1}/{epochs.stop}, batch {number + 1}/{steps}"
+            result = train_step(model, x[chosen], classes[chosen], where)
             if total is None:
                 total = result
             else:
@@ -132,25 +191,33 @@ def train(
             if model.stop_training:
                 break
         assert total is not None, "fit refuses empty data"
+        if number == steps - 1:
+            model.epoch = epoch + 1
         logs = total.means(model.metrics_names)
         if validate is not None:
             logs |= {f"val_{name}": value for name, value in validate().items()}
         callbacks.on_epoch_end(epoch, logs)
         if model.stop_training:
             break
-    callbacks.on_train_end()
+    callbacks.on_train_end(logs)
 
 
-def evaluate(model: Sequential, x: Array, classes: Array, batch_size: int) -> dict[str, float]:
+def evaluate(model: Sequential, x: Array, classes: Array, batch_size: int, callbacks: CallbackList) -> dict[str, float]:
     """The mean loss and metrics over all samples, by name."""
+    callbacks.on_test_begin({})
     total = BatchResult(0, 0.0, [0.0] * len(model.metrics), {})
-    for rows in batches(len(x), batch_size):
+    for number, rows in enumerate(batches(len(x), batch_size)):
+        callbacks.on_test_batch_begin(number, {})
         total.add(run_batch(model, x[rows].astype(model.dtype, copy=False), classes[rows], gradients=False))
-    return total.means(model.metrics_names)
+        callbacks.on_test_batch_end(number, total.means(model.metrics_names))
+    logs = total.means(model.metrics_names)
+    callbacks.on_test_end(logs)
+    return logs
 
 
-def predict(model: Sequential, x: Array, batch_size: int) -> Array:
+def predict(model: Sequential, x: Array, batch_size: int, callbacks: CallbackList) -> Array:
     """The network's outputs for all samples, (n, *output_shape)."""
+    callbacks.on_predict_begin({})
     assert model.output_shape is not None, "predict builds the model first"
     outputs = np.empty((len(x), *model.output_shape), model.dtype)
 
@@ -158,11 +225,14 @@ def predict(model: Sequential, x: Array, batch_size: int) -> Array:
         outputs[rows], _ = model.forward(x[rows].astype(model.dtype, copy=False))
 
     with parallel.single_threaded_blas():
-        for rows in batches(len(x), batch_size):
+        for number, rows in enumerate(batches(len(x), batch_size)):
+            callbacks.on_predict_batch_begin(number, {})
             shards = [
                 slice(start, min(start + SHARD_SIZE, rows.stop)) for start in range(rows.start, rows.stop, SHARD_SIZE)
             ]
             parallel.run_all(run_shard, shards, model.num_threads)
+            callbacks.on_predict_batch_end(number, {"outputs": outputs[rows]})
+    callbacks.on_predict_end({})
     return outputs
 
 
