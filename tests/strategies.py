@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from hypothesis import strategies as st
 
-from tinynet.layers import Activation, Conv2D, Dense, Flatten, Layer, MaxPooling2D, ReLU
+from tinynet.layers import Activation, Conv2D, Dense, Dropout, Flatten, Layer, MaxPooling2D, ReLU
 from tinynet.models import Sequential
 
 Array = np.ndarray
@@ -139,6 +139,12 @@ def activation(draw: st.DrawFn) -> Recipe:
 
 
 @st.composite
+def dropout(draw: st.DrawFn) -> Recipe:
+    arguments = {"rate": draw(st.sampled_from([0, 0.25, 0.9])), "seed": draw(st.sampled_from([None, 3]))}
+    return Recipe(Dropout, arguments, draw(shapes))
+
+
+@st.composite
 def sequential(draw: st.DrawFn, *, nested: bool = False) -> Recipe:
     """A small LeNet; ``nested``, its two halves are Sequentials of their own, one inside the other."""
     shape = draw(st.tuples(st.integers(4, 7), st.integers(4, 7), st.integers(1, 3)))
@@ -149,6 +155,7 @@ def sequential(draw: st.DrawFn, *, nested: bool = False) -> Recipe:
     ]
     head = [
         Recipe(Flatten, {}, ()),
+        Recipe(Dropout, {"rate": 0.5}, ()),
         Recipe(Dense, {"units": draw(sizes), "activation": draw(activations)}, ()),
         Recipe(Activation, {"activation": draw(activations)}, ()),
     ]

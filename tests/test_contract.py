@@ -3,6 +3,7 @@
 A new layer is one more line in ``LAYERS``: a strategy (see ``strategies.py``) that draws ways to make it.
 """
 
+import copy
 import pickle
 import random
 import re
@@ -28,6 +29,7 @@ LAYERS: dict[str, st.SearchStrategy[Recipe]] = {
     "MaxPooling2D": draw.pooling(),
     "AveragePooling2D": draw.pooling(layers.AveragePooling2D),
     "Flatten": draw.plain(layers.Flatten),
+    "Dropout": draw.dropout(),
     "Activation": draw.activation(),
     "Linear": draw.plain(layers.Linear),
     "ReLU": draw.plain(layers.ReLU),
@@ -314,6 +316,65 @@ def test_randomness_comes_from_the_generator_alone(name, data):
         assert param.dtype == np.float32
         np.testing.assert_array_equal(param, same.params[key])
         assert np.array_equal(param, other.params[key]) == (not param.any())  # zero biases alone are not random
+
+
+class InTraining:
+    """A random layer as it is in training, drawing the same numbers each time, for the gradient check."""
+
+    def __init__(self, layer: Layer, seed: int):
+        self.layer, self.seed = layer, seed
+        self.params, self.build, self.backward = layer.params, layer.build, layer.backward
+
+    def forward(self, x: np.ndarray) -> tuple[np.ndarray, Any]:
+        return self.layer.forward(x, np.random.default_rng(self.seed))
+
+    def astype(self, dtype: Any) -> "InTraining":
+        return InTraining(self.layer.astype(dtype), self.seed)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "InTraining":
+        return InTraining(copy.deepcopy(self.layer), self.seed)
+
+
+random_layers = pytest.mark.parametrize("name", ["Dropout", "Sequential", "nested Sequential"])
+
+
+@every_layer
+@given(data=st.data())
+def test_a_layer_says_whether_it_is_random(name, data):
+    recipe = data.draw(LAYERS[name])
+    layer, generator = recipe.build(), np.random.default_rng(0)
+    assert layer.random == (name in random_layers.args[1])
+    x, dy = batch(recipe, layer, 6)
+    _, cache = layer.forward_with(x, generator)
+    layer.backward(dy, cache)
+    assert (generator.bit_generator.state != np.random.default_rng(0).bit_generator.state) == layer.random
+    np.testing.assert_array_equal(layer.forward_with(x, None)[0], layer.forward(x)[0])
+
+
+@random_layers
+@given(data=st.data(), dtype=draw.dtypes, x_layout=draw.layouts, seed=draw.seeds)
+def test_a_random_layer_repeats_with_its_generator_and_changes_nothing_else(name, data, dtype, x_layout, seed):
+    recipe = data.draw(LAYERS[name])
+    layer = recipe.build(seed, dtype)
+    x, dy = batch(recipe, layer, seed, dtype=dtype)
+    python_state, numpy_state, before = random.getstate(), np.random.get_state()[1].copy(), pickle.dumps(layer)
+    results = []
+    for given_x in (x, lay_out(x, x_layout)):
+        y, cache = layer.forward(given_x, np.random.default_rng(seed))
+        results.append((y, *layer.backward(dy, cache)))
+        assert (y.dtype, results[-1][1].dtype) == (dtype, dtype)
+    assert_same(results[0], results[1])
+    assert random.getstate() == python_state
+    np.testing.assert_array_equal(np.random.get_state()[1], numpy_state)
+    assert pickle.dumps(layer) == before
+
+
+@random_layers
+@given(data=st.data(), seed=draw.seeds, n=draw.batch_sizes)
+def test_backward_agrees_with_finite_differences_in_training_too(name, data, seed, n):
+    recipe = data.draw(LAYERS[name])
+    layer = InTraining(recipe.build(seed), seed)
+    check_gradients(layer, recipe.input_shape, batch_size=n, seed=seed, raise_error=True)
 
 
 # 7. Layers in a row are again a layer -------------------------------------------------------------------------------

@@ -77,11 +77,16 @@ class Network(Layer):
             shape = layer.build(shape, rng)
         return shape
 
-    def forward(self, x: Array) -> tuple[Array, Any]:
-        """y = f_k(... f_2(f_1(x))), and the layers' caches."""
+    @property
+    def random(self) -> bool:  # type: ignore[override]
+        """Whether any layer is random."""
+        return any(layer.random for layer in self.layers)
+
+    def forward(self, x: Array, rng: np.random.Generator | None = None) -> tuple[Array, Any]:
+        """y = f_k(... f_2(f_1(x))), and the layers' caches; random layers draw from ``rng``, one after another."""
         y, caches = self.check_input(x), []
         for layer in self.layers:
-            y, cache = layer.forward(y)
+            y, cache = layer.forward_with(y, rng)
             caches.append(cache)
         return y, caches
 

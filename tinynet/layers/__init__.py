@@ -8,6 +8,7 @@ from tinynet.layers.activation import Activation, Linear, ReLU, Sigmoid, Softmax
 from tinynet.layers.average_pooling2d import AveragePooling2D
 from tinynet.layers.conv2d import Conv2D
 from tinynet.layers.dense import Dense
+from tinynet.layers.dropout import Dropout
 from tinynet.layers.flatten import Flatten
 from tinynet.layers.input import Input
 from tinynet.layers.layer import Layer
@@ -22,6 +23,7 @@ __all__ = [
     "AvgPool2D",
     "Conv2D",
     "Dense",
+    "Dropout",
     "Flatten",
     "Input",
     "Layer",

@@ -35,7 +35,9 @@ class Layer:
     2. ``forward`` and ``backward`` change neither their arguments nor the layer, so one layer serves many threads.
     3. ``y`` and ``dx`` have the dtype of ``x``: float32 to train, float64 to check gradients.
     4. ``backward`` is linear in ``dy``, and nothing divides by the batch size: only the loss takes a mean.
-    5. Randomness comes from the ``numpy.random.Generator`` given to ``build``.
+    5. Randomness comes from the ``numpy.random.Generator`` that is passed in: to ``build``, and where ``random`` is
+       true to ``forward`` as well, as ``forward(x, rng)`` in training. Without it (``forward(x)``, to predict) such a
+       layer draws nothing.
 
     Args:
         name: how the layer is called in summaries and errors; a Sequential numbers unnamed layers ("dense_1").
@@ -43,9 +45,12 @@ class Layer:
 
     Attributes:
         params: the parameters by name, {} where there are none. They are updated in place, never rebound.
+        random: whether ``forward`` takes a generator as its second argument.
         input_shape: shape of one input sample, once known.
         output_shape: shape of one output sample, once built (None before).
     """
+
+    random: bool = False
 
     def __init__(self, *, name: str | None = None, input_shape: Sequence[int] | None = None, **unsupported: Any):
         owner = type(self).__name__
@@ -91,6 +96,10 @@ class Layer:
     def forward(self, x: Array) -> tuple[Array, Any]:
         """Return the output for a batch ``x`` (n, *input_shape), and the cache that ``backward`` needs."""
         raise NotImplementedError(f"{type(self).__name__} does not define forward(x).")
+
+    def forward_with(self, x: Array, rng: np.random.Generator | None) -> tuple[Array, Any]:
+        """``forward(x, rng)`` where the layer is random, ``forward(x)`` where it is not."""
+        return self.forward(x, rng) if self.random else self.forward(x)  # type: ignore[call-arg]
 
     def backward(self, dy: Array, cache: Any, *, need_dx: bool = True) -> Gradients:
         """Return ``dx`` and the gradients of the parameters, from ``dy`` (n, *output_shape).
