@@ -5,8 +5,8 @@ import pytest
 import strategies as draw
 from hypothesis import given
 
-from tinynet import kernels, reference
 from tinynet.layers import AveragePooling2D, AvgPool2D
+from tinynet.plots.architecture import describe
 
 IMAGE = np.array([[1.0, 5.0, 2.0, 0.0], [4.0, 2.0, 8.0, 6.0], [9.0, 6.0, 5.0, 1.0]])
 
@@ -82,6 +82,10 @@ def test_windows_are_two_by_two_by_default_and_strides_as_large_as_the_window():
     assert AveragePooling2D((3, 2)).build((9, 9, 1), np.random.default_rng(0)) == (3, 4, 1)
 
 
+def test_the_architecture_drawing_calls_it_a_mean():
+    assert describe(AveragePooling2D((2, 3), padding="same")) == "mean of 2 × 3, padding same"
+
+
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [
@@ -95,21 +99,6 @@ def test_windows_are_two_by_two_by_default_and_strides_as_large_as_the_window():
 def test_bad_arguments_are_refused_by_name(arguments, error, message):
     with pytest.raises(error, match=message):
         AveragePooling2D(**arguments)
-
-
-# The kernel and its plain twin --------------------------------------------------------------------------------------
-
-
-@given(recipe=draw.pooling(AveragePooling2D), n=draw.batch_sizes, dtype=draw.dtypes, seed=draw.seeds)
-def test_the_kernels_and_their_plain_twins_give_the_same_numbers(recipe, n, dtype, seed):
-    layer = recipe.build()
-    window = (*layer.window.size, *layer.window.strides, layer.pads)
-    x, dy = draw.normal(seed, (n, *recipe.input_shape), dtype), draw.normal(seed + 1, (n, *layer.output_shape), dtype)
-    for name, source, shape in [("average_pool", x, dy.shape), ("average_pool_backward", dy, x.shape)]:
-        fast, plain = np.full(shape, np.nan, dtype), np.full(shape, np.nan, dtype)
-        getattr(kernels, name)(source, *window, fast)
-        getattr(reference, name)(source, *window, plain)
-        np.testing.assert_allclose(fast, plain, rtol=0, atol=1e-6 if dtype == np.float32 else 1e-14)
 
 
 @given(recipe=draw.pooling(AveragePooling2D), seed=draw.seeds)

@@ -18,6 +18,7 @@ from tinynet import (
     metrics,
     models,
     optimizers,
+    regularizers,
     utils,
 )
 from tinynet.layers import Input
@@ -38,6 +39,7 @@ __all__ = [
     "metrics",
     "models",
     "optimizers",
+    "regularizers",
     "utils",
 ]
 

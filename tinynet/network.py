@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from tinynet.layers.input import Input
 from tinynet.layers.layer import Array, Gradients, Layer, Shape
+from tinynet.regularizers import Regularizer
 
 
 class Network(Layer):
@@ -76,6 +77,15 @@ class Network(Layer):
         for layer in self.layers:
             shape = layer.build(shape, rng)
         return shape
+
+    @property
+    def regularizers(self) -> Mapping[str, Regularizer]:  # type: ignore[override]
+        """The regularizers of all layers by parameter name."""
+        return {
+            f"{layer.name}/{key}": regularizer
+            for layer in self.layers
+            for key, regularizer in layer.regularizers.items()
+        }
 
     @property
     def random(self) -> bool:  # type: ignore[override]

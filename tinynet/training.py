@@ -81,6 +81,8 @@ def lanes_of(num_samples: int) -> list[list[slice]]:
 def run_batch(model: Sequential, x: Array, classes: Array, *, gradients: bool) -> BatchResult:
     """Take a batch forward, and back if ``gradients``: the loss, the metrics and the gradients of the mean loss.
 
+    The loss is that of the samples and of the regularizers, the latter counted once for each sample.
+
     x        (n, *input_shape), in the model's dtype
     classes  (n,) integers
     """
@@ -111,6 +113,11 @@ def run_batch(model: Sequential, x: Array, classes: Array, *, gradients: bool) -
         total, *others = parallel.run_all(run_lane, lanes_of(n), model.num_threads)
         for other in others:
             total.add(other)
+    for key, regularizer in network.regularizers.items():  # once a batch: its loss is a mean, but here is a sum
+        W = model.params[key]
+        total.loss += n * regularizer(W)
+        if gradients:
+            total.grads[key] += regularizer.gradient(W)
     return total
 
 

@@ -12,6 +12,7 @@ from tinynet.layers.convolution import bias_gradient, convolve, crop, input_grad
 from tinynet.layers.layer import Array, Gradients, Layer, Shape
 from tinynet.layers.weighted import Weighted
 from tinynet.layers.window import Window
+from tinynet.regularizers import Regularizer
 from tinynet.validation import check_choice, check_int, check_pair, reject_arguments
 
 
@@ -42,7 +43,8 @@ class Conv2D(Weighted):
         kernel_size: rows and columns of a filter; one integer means both.
         strides: steps of the window in rows and columns; one integer means both.
         padding: "valid" (the window stays inside the image) or "same" (see ``window.py``).
-        activation, use_bias, kernel_initializer, bias_initializer, input_shape, name: see ``Weighted``.
+        activation, use_bias, kernel_initializer, bias_initializer, kernel_regularizer, input_shape, name: see
+            ``Weighted``.
 
     Raises:
         ValueError: an argument is out of range, or the input is not an image that the filters fit into.
@@ -67,6 +69,7 @@ class Conv2D(Weighted):
         use_bias: bool = True,
         kernel_initializer: str | Initializer = "glorot_uniform",
         bias_initializer: str | Initializer = "zeros",
+        kernel_regularizer: str | Regularizer | None = None,
         input_shape: Sequence[int] | None = None,
         name: str | None = None,
         **unsupported: Any,
@@ -83,6 +86,7 @@ class Conv2D(Weighted):
             use_bias=use_bias,
             kernel_initializer=kernel_initializer,
             bias_initializer=bias_initializer,
+            kernel_regularizer=kernel_regularizer,
             input_shape=input_shape,
             name=name,
             **unsupported,

@@ -10,6 +10,7 @@ import numpy as np
 from tinynet.initializers import Initializer
 from tinynet.layers.layer import Array, Gradients, Layer, Shape
 from tinynet.layers.weighted import Weighted
+from tinynet.regularizers import Regularizer
 from tinynet.validation import check_int
 
 
@@ -25,7 +26,8 @@ class Dense(Weighted):
 
     Args:
         units: number of outputs.
-        activation, use_bias, kernel_initializer, bias_initializer, input_shape, name: see ``Weighted``.
+        activation, use_bias, kernel_initializer, bias_initializer, kernel_regularizer, input_shape, name: see
+            ``Weighted``.
 
     Raises:
         ValueError: an argument is out of range, or the input is not a vector (put ``Flatten()`` before).
@@ -54,6 +56,7 @@ class Dense(Weighted):
         use_bias: bool = True,
         kernel_initializer: str | Initializer = "glorot_uniform",
         bias_initializer: str | Initializer = "zeros",
+        kernel_regularizer: str | Regularizer | None = None,
         *,
         input_shape: Sequence[int] | None = None,
         name: str | None = None,
@@ -64,6 +67,7 @@ class Dense(Weighted):
             use_bias=use_bias,
             kernel_initializer=kernel_initializer,
             bias_initializer=bias_initializer,
+            kernel_regularizer=kernel_regularizer,
             input_shape=input_shape,
             name=name,
             **unsupported,

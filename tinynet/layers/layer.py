@@ -11,12 +11,14 @@ respect to its output it returns, by the chain rule, the gradients with respect 
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
 
+from tinynet.regularizers import Regularizer
 from tinynet.validation import check_int, check_shape, reject_arguments
 
 Array = npt.NDArray[Any]
@@ -46,11 +48,13 @@ class Layer:
     Attributes:
         params: the parameters by name, {} where there are none. They are updated in place, never rebound.
         random: whether ``forward`` takes a generator as its second argument.
+        regularizers: what the loss adds for a parameter, by its name; ``backward`` knows nothing of it.
         input_shape: shape of one input sample, once known.
         output_shape: shape of one output sample, once built (None before).
     """
 
     random: bool = False
+    regularizers: Mapping[str, Regularizer] = MappingProxyType({})
 
     def __init__(self, *, name: str | None = None, input_shape: Sequence[int] | None = None, **unsupported: Any):
         owner = type(self).__name__

@@ -11,6 +11,7 @@ import numpy as np
 from tinynet.initializers import Initializer, get_initializer
 from tinynet.layers.activation import make_activation
 from tinynet.layers.layer import Array, Layer, Shape
+from tinynet.regularizers import Regularizer, get_regularizer
 
 
 class Weighted(Layer):
@@ -21,6 +22,7 @@ class Weighted(Layer):
         use_bias: whether there is a ``b`` to add.
         kernel_initializer: name of, or instance from, ``tinynet.initializers``.
         bias_initializer: the same for the bias.
+        kernel_regularizer: "l2", ``L2(...)`` from ``tinynet.regularizers``, or None.
         name, input_shape: see ``Layer``.
     """
 
@@ -31,6 +33,7 @@ class Weighted(Layer):
         use_bias: bool = True,
         kernel_initializer: str | Initializer = "glorot_uniform",
         bias_initializer: str | Initializer = "zeros",
+        kernel_regularizer: str | Regularizer | None = None,
         name: str | None = None,
         input_shape: Sequence[int] | None = None,
         **unsupported: Any,
@@ -41,6 +44,9 @@ class Weighted(Layer):
         self.use_bias = bool(use_bias)
         self.kernel_initializer = get_initializer(owner, "kernel_initializer", kernel_initializer)
         self.bias_initializer = get_initializer(owner, "bias_initializer", bias_initializer)
+        self.kernel_regularizer = get_regularizer(owner, "kernel_regularizer", kernel_regularizer)
+        if self.kernel_regularizer is not None:
+            self.regularizers = {"W": self.kernel_regularizer}
 
     def make_weights(self, kernel_shape: Shape, output_shape: Shape, rng: np.random.Generator) -> Shape:
         """Draw W (and b, one for each entry of the kernel's last axis), and build the activation."""
