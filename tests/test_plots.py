@@ -205,7 +205,8 @@ def test_images_stand_under_their_labels_and_wrong_predictions_stand_out():
     titles = [ax.title for ax in figure.axes if ax.images]
     assert [title.get_text() for title in titles] == ["1", "5 (is 2)", "3"]
     right, wrong, also_right = (to_rgb(title.get_color()) for title in titles)
-    assert right == also_right != wrong
+    assert right == also_right == to_rgb("black")
+    assert wrong[0] > 0.5 > wrong[1] > wrong[2], "reddish"
     for (_, pixels), image in zip(panels(figure), IMAGES, strict=False):
         assert np.array_equal(pixels, image[..., 0])
 
@@ -330,6 +331,7 @@ def test_confusion_matrices_of_nothing_or_too_much_are_refused():
 def test_filters_of_one_channel_stand_in_a_grid():
     conv = layers.Conv2D(7, (2, 3))
     conv.build((6, 6, 1), np.random.default_rng(0))
+    conv.params["W"][0, 0, 0, 0] = 5
     ax = plots.plot_filters(conv).axes[0]
     picture = np.ma.filled(ax.images[0].get_array(), np.nan)
     assert picture.shape == (2 * 3 + 1, 4 * 4 + 1)
@@ -337,8 +339,7 @@ def test_filters_of_one_channel_stand_in_a_grid():
         row, column = 3 * (i // 4) + 1, 4 * (i % 4) + 1
         assert np.array_equal(picture[row : row + 2, column : column + 3], conv.params["W"][:, :, 0, i])
     assert np.isfinite(picture).sum() == 7 * 6, "the frames and the eighth place are empty"
-    low, high = ax.images[0].get_clim()
-    assert low == -high == -np.abs(conv.params["W"]).max(), "zero is white"
+    assert ax.images[0].get_clim() == (-5, 5), "zero is white"
 
 
 def test_filters_of_several_channels_stand_in_a_table(model: models.Sequential):
@@ -434,6 +435,19 @@ def test_the_drawing_names_every_layer_with_shape_and_parameters(model: models.S
         ("activation", "Softmax", "10", "–"),
         ("total", "1,836"),
     ]
+
+
+def test_the_drawing_says_what_a_layer_does():
+    kinds = [
+        layers.Input((8, 8, 2)),
+        layers.AveragePooling2D(2, strides=3, padding="same"),
+        layers.Dropout(0.25),
+        layers.Activation("tanh"),
+        models.Sequential([layers.Flatten(), layers.ReLU()]),
+    ]
+    said = [text.get_text() for text in plots.plot_model(models.Sequential(kinds)).axes[0].texts]
+    for words in ("mean of 2 × 2, strides 3 × 3, padding same", "drops 25% in training", "Tanh", "2 layers"):
+        assert words in said
 
 
 def test_the_drawing_has_a_sheet_for_each_channel_and_longer_bars_for_more_units():

@@ -242,5 +242,4 @@ def _draw_weights_again(network: Network, rng: np.random.Generator) -> None:
         if isinstance(layer, Network):
             _draw_weights_again(layer, rng)
         elif layer.params and layer.input_shape is not None:
-            layer.params.clear()
             layer.make(layer.input_shape, rng)

@@ -9,9 +9,9 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from tinynet.layers.activation import Activation, Linear
-from tinynet.layers.average_pooling2d import AveragePooling2D
 from tinynet.layers.conv2d import Conv2D
 from tinynet.layers.dense import Dense
+from tinynet.layers.dropout import Dropout
 from tinynet.layers.layer import Layer, Shape
 from tinynet.layers.max_pooling2d import MaxPooling2D
 from tinynet.layers.pooling import Pooling2D
@@ -26,12 +26,7 @@ _LONGEST = 1.3  # length of the longest vector
 _SHEETS = 7  # at most; more channels than this are drawn as so many
 _TEXT = 1.65  # left edge of the layers' names
 _MAX_LAYERS = 60
-_COLOURS: dict[type[Layer], str] = {
-    Conv2D: BLUE,
-    Dense: ORANGE,
-    MaxPooling2D: GREEN,
-    AveragePooling2D: GREEN,
-}
+_COLOURS: dict[type[Layer], str] = {Conv2D: BLUE, Dense: ORANGE, Pooling2D: GREEN}
 
 
 def plot_model(model: Network, *, ax: Axes | None = None) -> Figure:
@@ -61,7 +56,7 @@ def plot_model(model: Network, *, ax: Axes | None = None) -> Figure:
         )
     rows = [("input", "", model.input_shape, GREY, 0)]
     for layer in model.layers:
-        colour = _COLOURS.get(type(layer), GREY)
+        colour = next((colour for kind, colour in _COLOURS.items() if isinstance(layer, kind)), GREY)
         rows.append((str(layer.name), describe(layer), layer.output_shape or (), colour, layer.count_params()))
 
     # Right edges of the columns, by the longest texts in them: about 0.1 inches a bold letter, 0.075 a small one.
@@ -116,6 +111,8 @@ def describe(layer: Layer) -> str:
             words.append("padding same")
     elif isinstance(layer, Dense):
         words = [f"{layer.units} units"]
+    elif isinstance(layer, Dropout):
+        words = [f"drops {layer.rate:.0%} in training"]
     elif isinstance(layer, Activation):
         words = [type(layer.function).__name__]
     elif isinstance(layer, Network):
