@@ -20,6 +20,8 @@ from tinynet.network import Network
 from tinynet.optimizers import Optimizer, get_optimizer
 from tinynet.parallel import resolve_num_threads
 from tinynet.progress import EpochBar, EpochLine, check_verbose, report, shows_bar
+from tinynet.saving import load_model, model_file
+from tinynet.saving.file import Path
 from tinynet.summary import summary_table
 from tinynet.utils import new_generator
 from tinynet.validation import check_int, refuse_keras_name, reject_arguments
@@ -337,6 +339,55 @@ class Sequential(Network):
         logs = training.evaluate(self, images, classes, len(images), CallbackList([], self, {}))
         return logs if return_dict else _as_list(logs)
 
+    # Files ---------------------------------------------------------------------------------------------------------
+
+    def save(self, filepath: Path, overwrite: bool = True, **unsupported: Any) -> None:
+        """Write the whole model into one file: layers, weights, optimizer and its state, epoch and random state.
+
+        The file is in the safetensors format whatever its name, so names ending in ".keras" or ".h5" work, but Keras
+        cannot read it. It is written whole or not at all. ``tinynet.models.load_model`` reads it.
+
+        Args:
+            filepath: the file's name; ".safetensors" is the usual ending.
+            overwrite: whether to replace a file of that name.
+
+        Raises:
+            FileExistsError: there is one, and ``overwrite`` is False.
+            ValueError: a weight is NaN or infinite.
+            TypeError: a layer of your own does not keep its constructor's arguments as attributes.
+            OSError: the file cannot be written.
+        """
+        reject_arguments("save", unsupported, only={"zipped": (None,), "save_format": (None,)})
+        model_file.save_model(self, filepath, overwrite=overwrite)
+
+    def save_weights(self, filepath: Path, overwrite: bool = True, **unsupported: Any) -> None:
+        """Write the weights alone into a file; see ``save``."""
+        reject_arguments("save_weights", unsupported, only={"save_format": (None,)})
+        model_file.save_weights(self, filepath, overwrite=overwrite)
+
+    def load_weights(self, filepath: Path, **unsupported: Any) -> None:
+        """Copy the weights from a file of ``save`` or ``save_weights``; all are checked before any changes.
+
+        Raises:
+            tinynet.saving.ModelFileError: the file is damaged, or its weights have other names, shapes or types.
+            ValueError: the model has no weights yet.
+            OSError: the file cannot be read, or there is none.
+
+        Example:
+            >>> import os, tempfile
+            >>> from tinynet.layers import Dense, Input
+            >>> model, other = (Sequential([Input((4,)), Dense(3)], seed=seed) for seed in (1, 2))
+            >>> with tempfile.TemporaryDirectory() as folder:
+            ...     model.save_weights(os.path.join(folder, "weights.safetensors"))
+            ...     other.load_weights(os.path.join(folder, "weights.safetensors"))
+            >>> bool((other.get_weights()[0] == model.get_weights()[0]).all())
+            True
+        """
+        reject_arguments("load_weights", unsupported, only={"skip_mismatch": (False,)})
+        if self.output_shape is None:
+            raise ValueError("load_weights: the model has no weights yet; give it an input shape, or data, first.")
+        model_file.load_weights(self, filepath)
+
     # What it is made of --------------------------------------------------------------------------------------------
 
     def get_layer(self, name: str | None = None, index: int | None = None) -> Layer:
@@ -394,7 +445,7 @@ def _as_list(logs: Mapping[str, float]) -> float | list[float]:
     return values if len(values) > 1 else values[0]
 
 
-__all__ = ["Sequential"]
+__all__ = ["Sequential", "load_model"]
 
 
 def __getattr__(name: str) -> Any:

@@ -1,0 +1,472 @@
+"""Models in files: what was saved comes back, and whatever else is in a file is refused by name."""
+
+import copy
+import inspect
+import os
+import pathlib
+import re
+import stat
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import safetensors.numpy
+from fuzz_model_files import fuzz
+from model_files import CLASSES, IMAGES, ONE_HOT, OPTIMIZERS, large, read_file, small, write_file
+
+import tinynet
+from tinynet import layers
+from tinynet.layers import Dense, Flatten, Input, Layer
+from tinynet.models import Sequential, load_model
+from tinynet.saving import ModelFileError, file
+from tinynet.saving.configuration import KNOWN, construct, describe
+
+
+def save_and_load(model: Sequential, folder, **options) -> Sequential:
+    model.save(folder / "model.safetensors")
+    return load_model(folder / "model.safetensors", **options)
+
+
+def assert_same(model: Sequential, other: Sequential) -> None:
+    """Weights, state of the optimizer and of the generator, bit for bit."""
+    assert list(model.params) == list(other.params)
+    for name, param in model.params.items():
+        assert (param.dtype, other.params[name].dtype) == (model.dtype, model.dtype)
+        np.testing.assert_array_equal(other.params[name], param)
+    assert other.rng.bit_generator.state == model.rng.bit_generator.state
+    assert (other.epoch, other.optimizer.iterations) == (model.epoch, model.optimizer.iterations)
+    assert other.optimizer.state.keys() == model.optimizer.state.keys()
+    for name, array in model.optimizer.state.items():
+        np.testing.assert_array_equal(other.optimizer.state[name], array)
+
+
+# There and back -------------------------------------------------------------------------------------------------------
+
+
+def test_everything_comes_back_and_trains_on_to_the_same_bits(tmp_path):
+    model = large()
+    model.fit(IMAGES, ONE_HOT, epochs=2, verbose=0)
+    loaded = save_and_load(model, tmp_path)
+    assert_same(model, loaded)
+    np.testing.assert_array_equal(loaded.predict(IMAGES), model.predict(IMAGES))
+    expected = model.fit(IMAGES, ONE_HOT, epochs=5, initial_epoch=model.epoch, verbose=0).history
+    assert loaded.fit(IMAGES, ONE_HOT, epochs=5, initial_epoch=loaded.epoch, verbose=0).history == expected
+    assert_same(model, loaded)
+
+
+def texts(model: Sequential) -> list[str]:
+    """The summary and every argument of every layer."""
+    found: list[str] = []
+    model.summary(print_fn=found.append)
+    for layer in model.layers:
+        found += texts(layer) if isinstance(layer, Sequential) else [str(describe(layer))]
+    return found
+
+
+def test_the_network_comes_back_with_its_names_and_arguments(tmp_path):
+    model = large()
+    loaded = save_and_load(model, tmp_path)
+    assert texts(loaded) == texts(model)
+    assert (loaded.name, loaded.input_shape, loaded.output_shape) == ("large", (6, 7, 2), (3,))
+    assert (loaded.metrics_names, loaded.loss.name) == (["loss", "right"], "categorical_crossentropy")
+    assert str(describe(loaded.optimizer)) == str(describe(model.optimizer))
+    conv, dense = loaded.layers[0], loaded.get_layer("Größe 1")
+    assert (conv.filters, conv.window, conv.use_bias) == (4, model.layers[0].window, False)
+    assert (conv.kernel_initializer.seed, dense.bias_initializer.value, dense.kernel_regularizer.l2) == (3, 0.25, 0.001)
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS, ids=lambda optimizer: str(describe(optimizer)["arguments"]))
+@pytest.mark.parametrize("epochs", [0, 1])
+def test_every_optimizer_and_schedule_goes_on_where_it_was(optimizer, epochs, tmp_path):
+    model = small(copy.deepcopy(optimizer))
+    loaded = save_and_load(model, tmp_path)
+    for twin in (model, loaded):
+        twin.fit(IMAGES, CLASSES, epochs=3, verbose=0)
+    assert_same(model, loaded)
+
+
+def test_every_class_of_tinynet_is_known():
+    """And its constructor's arguments can be found again: a new layer has to be added to the table."""
+    required = {"units": 3, "filters": 3, "kernel_size": 2, "activation": "relu", "rate": 0.5, "boundaries": [3]}
+    required |= {"values": [0.2, 0.1], "initial_learning_rate": 0.1, "decay_steps": 9, "decay_rate": 0.5}
+    assert {getattr(layers, name).__name__ for name in layers.__all__} - {"Layer", "Input"} < KNOWN.keys()
+    for name, kind in KNOWN.items():
+        needed = [
+            parameter.name
+            for parameter in inspect.signature(kind).parameters.values()
+            if parameter.default is parameter.empty and parameter.kind is not parameter.VAR_KEYWORD
+        ]
+        thing = kind(**{argument: required[argument] for argument in needed})
+        data = describe(thing)
+        assert data["class"] == name
+        assert describe(construct(data, kind)) == data
+
+
+def test_float64_and_models_that_are_not_compiled_or_built(tmp_path):
+    model = small().astype(np.float64)
+    loaded = save_and_load(model, tmp_path)
+    assert loaded.dtype == np.float64
+    np.testing.assert_array_equal(loaded.predict(IMAGES), model.predict(IMAGES))
+    plain = save_and_load(Sequential([Input((4,)), Dense(3)]), tmp_path)
+    assert (plain.optimizer, plain.loss, plain.metrics) == (None, None, [])
+    unbuilt = save_and_load(Sequential([Dense(3), Dense(2)]), tmp_path)
+    assert unbuilt.output_shape is None
+    assert unbuilt.predict(np.ones((2, 5))).shape == (2, 2)
+    assert save_and_load(Sequential(), tmp_path).layers == []
+    uncompiled = save_and_load(small(), tmp_path, compile=False)
+    assert (uncompiled.optimizer, uncompiled.loss, uncompiled.metrics) == (None, None, [])
+
+
+def test_loading_changes_no_seeds(tmp_path):
+    small().save(tmp_path / "m")
+    weights = []
+    for load in (False, True):
+        tinynet.utils.set_random_seed(3)
+        if load:
+            load_model(tmp_path / "m")
+        weights.append(Sequential([Dense(3, input_shape=(4,))]).get_weights()[0])
+    np.testing.assert_array_equal(*weights)
+
+
+class Scale(Layer):
+    """A layer of the user's own."""
+
+    def __init__(self, factor, **options):
+        super().__init__(**options)
+        self.factor = factor
+
+    def make(self, input_shape, rng):
+        self.params["s"] = np.full(input_shape, self.factor, np.float32)
+        return input_shape
+
+    def forward(self, x):
+        return self.check_input(x) * self.params["s"], x
+
+    def backward(self, dy, cache, *, need_dx=True):
+        return dy * self.params["s"], {"s": (dy * cache).sum(axis=0)}
+
+
+class Forgets(Scale):
+    def __init__(self, gain, **options):
+        super().__init__(gain, **options)
+
+
+def test_layers_of_ones_own(tmp_path):
+    model = Sequential([Input((4,)), Scale(2.5, name="scale"), Dense(3)])
+    model.layers[0].params["s"][:] = [1, 2, 3, 4]
+    with pytest.raises(ModelFileError, match="'Scale' is no known Layer"):
+        save_and_load(model, tmp_path)
+    loaded = save_and_load(model, tmp_path, custom_objects={"Scale": Scale})
+    assert loaded.layers[0].factor == 2.5
+    np.testing.assert_array_equal(loaded.predict(np.eye(4)), model.predict(np.eye(4)))
+    with pytest.raises(TypeError, match=r"Forgets 'forgets' cannot be saved: it does not keep its argument 'gain'"):
+        Sequential([Input((4,)), Forgets(2.0)]).save(tmp_path / "other")
+
+
+# Weights --------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("verb", ["save", "save_weights"])
+def test_weights_go_into_another_model(verb, tmp_path):
+    model, other = small(), small()
+    model.fit(IMAGES, CLASSES, verbose=0)
+    arrays = dict(other.params)
+    getattr(model, verb)(tmp_path / "model.weights.h5")
+    other.load_weights(tmp_path / "model.weights.h5")
+    for name, array in model.params.items():
+        assert other.params[name] is arrays[name]
+        np.testing.assert_array_equal(other.params[name], array)
+
+
+def test_weights_that_do_not_fit_leave_the_model_as_it_is(tmp_path):
+    model, path = small(), tmp_path / "weights"
+    before = model.get_weights()
+    others = [
+        (Sequential([Input((6, 7, 2)), Flatten(), Dense(3, name="other")]), r"the file lacks \['dense/W', 'dense/b'\]"),
+        (Sequential([Input((6, 7, 2)), Flatten(), Dense(4)]), r"dense/W of shape \(84, 3\) .* \(84, 4\)"),
+        (small().astype(np.float64), "type float32; in the file these are .* float64"),
+    ]
+    for other, message in others:
+        other.save_weights(path)
+        with pytest.raises(ModelFileError, match=f"weights: the model has .*{message}"):
+            model.load_weights(path)
+    for weight, same in zip(model.get_weights(), before, strict=True):
+        np.testing.assert_array_equal(weight, same)
+    with pytest.raises(ModelFileError, match="it holds weights only; build the network, and use model"):
+        load_model(path)
+    with pytest.raises(ValueError, match="the model has no weights yet"):
+        Sequential([Dense(3)]).load_weights(path)
+
+
+# Writing --------------------------------------------------------------------------------------------------------------
+
+
+def test_a_file_is_replaced_whole_or_not_at_all(tmp_path, monkeypatch):
+    model, path = small(), tmp_path / "model"
+    model.save(path)
+    before = path.read_bytes()
+    model.fit(IMAGES, CLASSES, verbose=0)
+    for step in ("fsync", "replace"):
+        with monkeypatch.context() as patch:
+            patch.setattr(file.os, step, lambda *arguments: (_ for _ in ()).throw(OSError("disk full")))
+            with pytest.raises(OSError, match="disk full"):
+                model.save(path)
+        assert [entry.name for entry in tmp_path.iterdir()] == ["model"]
+        assert path.read_bytes() == before
+    model.save(path)
+    assert path.read_bytes() != before
+
+
+def test_a_file_can_be_protected(tmp_path):
+    model = small()
+    model.save(tmp_path / "model", overwrite=False)
+    before = (tmp_path / "model").read_bytes()
+    with pytest.raises(FileExistsError, match="model exists; save with overwrite=True"):
+        model.save(tmp_path / "model", overwrite=False)
+    with pytest.raises(FileExistsError):
+        model.save_weights(tmp_path / "model", overwrite=False)
+    assert (tmp_path / "model").read_bytes() == before
+
+
+@pytest.mark.skipif(os.name != "posix", reason="permissions and links are POSIX's")
+def test_a_file_has_the_usual_permissions_and_a_link_stays_one(tmp_path):
+    (tmp_path / "link").symlink_to(tmp_path / "target")
+    (tmp_path / "plain").write_text("")
+    small().save(tmp_path / "link")
+    assert (tmp_path / "link").is_symlink()
+    assert load_model(tmp_path / "target").epoch == 1
+    modes = [stat.S_IMODE((tmp_path / name).stat().st_mode) for name in ("plain", "target")]
+    assert modes[0] == modes[1]
+
+
+def test_weights_that_are_no_numbers_are_not_saved(tmp_path):
+    model = small()
+    model.save(tmp_path / "model")
+    before = (tmp_path / "model").read_bytes()
+    model.layers[1].params["b"][1] = np.nan
+    for verb in ("save", "save_weights"):
+        with pytest.raises(ValueError, match="model is not written: weights/dense/b has NaN or infinite numbers"):
+            getattr(model, verb)(tmp_path / "model")
+    assert (tmp_path / "model").read_bytes() == before
+
+
+def test_saving_to_where_there_is_no_folder(tmp_path):
+    with pytest.raises(FileNotFoundError):
+        small().save(tmp_path / "no" / "model")
+    with pytest.raises(FileNotFoundError):
+        load_model(tmp_path / "model")
+    with pytest.raises(IsADirectoryError):
+        load_model(tmp_path)
+
+
+def test_another_process_reads_the_file(tmp_path):
+    model = small()
+    model.save(tmp_path / "model")
+    code = (
+        f"from tinynet.models import load_model; print(load_model({str(tmp_path / 'model')!r}).get_weights()[0].sum())"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120)
+    assert float(result.stdout) == pytest.approx(float(model.get_weights()[0].sum()), rel=1e-6)
+
+
+def test_there_is_no_pickle_in_it():
+    sources = list(pathlib.Path(file.__file__).parent.glob("*.py"))
+    assert len(sources) == 4
+    for source in sources:
+        assert not re.search(r"pickle|\beval\(|\bexec\(|importlib", source.read_text(encoding="utf-8"))
+
+
+# Reading what is wrong ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (b"", "it is empty"),
+        (b"x", "it is cut off, or not in the safetensors format"),
+        (b"PK\x03\x04" + bytes(100), "it is a zip archive, as Keras's .keras files are"),
+        (b"\x89HDF\r\n\x1a\n" + bytes(100), "it is an HDF5 file, as Keras's .h5 files are"),
+        (b"\x93NUMPY" + bytes(100), "it is a NumPy file"),
+        ((2**63).to_bytes(8, "little") + b"{}", "it is cut off"),
+        ((2**21).to_bytes(8, "little") + b" " * 2**21, "its header has 2,097,152 bytes, more than 1,048,576"),
+        (bytes(64), "it is damaged, or not in the safetensors format"),
+        (safetensors.numpy.save({"a": np.zeros(3, np.float32)}), "it is a safetensors file, but not one of a tinynet"),
+        (safetensors.numpy.save({"a": np.zeros(3, np.int8)}), "'a' has numbers of type I8, not F32 or F64"),
+        (
+            safetensors.numpy.save({"a": np.zeros(3, np.float32)}, {"tinynet": "{}", "sha256": "0"}),
+            "it is damaged: its check sum differs",
+        ),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_files_of_another_kind(data, message, tmp_path):
+    path = tmp_path / "some file"
+    path.write_bytes(data)
+    model = small()
+    for load in (load_model, model.load_weights):
+        with pytest.raises(ModelFileError) as error:
+            load(path)
+        assert str(error.value).startswith(f"{path}: {message}")
+
+
+@pytest.fixture(scope="module")
+def good(tmp_path_factory):
+    path = tmp_path_factory.mktemp("good") / "model"
+    small().save(path)
+    return read_file(path)
+
+
+def change(**changes):
+    """A lie: description entries replaced, by path, "__" for a step down."""
+
+    def lie(tensors, description):
+        for steps, value in changes.items():
+            *path, last = [int(step) if step.isdecimal() else step for step in steps.split("__")]
+            place = description
+            for step in path:
+                place = place[step]
+            place[last] = value
+
+    return lie
+
+
+def tensors_change(name, value):
+    def lie(tensors, description):
+        if value is None:
+            del tensors[name]
+        else:
+            tensors[name] = value
+
+    return lie
+
+
+HUGE = 2**31 - 1
+LIES = {
+    "version": (change(format=2), "it has format 2; this tinynet reads format 1"),
+    "version that is true": (change(format=True), "it has format True"),
+    "kind": (change(holds="optimizer"), "its description is not that of a model"),
+    "unknown key": (change(code="import os"), "its description is not that of a model"),
+    "class": (change(layers__1__class="os.system"), "'os.system' is no known Layer"),
+    "base class": (change(layers__1__class="Layer"), "'Layer' is no known Layer"),
+    "a class that is no layer": (change(layers__1__class="SGD"), "'SGD' is no known Layer"),
+    "class that is a list": (change(layers__1__class=["Dense"]), r"\['Dense'\] is no known Layer"),
+    "unknown argument": (change(layers__1__arguments__code="x"), "are not arguments of Dense"),
+    "argument of another type": (change(layers__1__arguments__units="3"), "Dense: units must be an integer"),
+    "negative units": (change(layers__1__arguments__units=-3), "Dense: units must be at least 1"),
+    "no units": (change(layers__1__arguments={}), "missing 1 required positional argument: 'units'"),
+    "huge units": (change(layers__1__arguments__units=HUGE), r"'dense/W' has shape \(84, 3\); its layer needs shape"),
+    "units beyond measure": (change(layers__1__arguments__units=10**30), "is too large a number"),
+    "a huge image": (change(input_shape=[HUGE, HUGE, 7]), r"its layer needs shape \(32\d+, 3\)"),
+    "an image beyond measure": (change(input_shape=[10**40]), "is too large"),
+    "an image of text": (change(input_shape="image"), "input_shape must be a tuple"),
+    "a nested input shape": (change(input_shape=[[1]]), "input_shape must be an integer"),
+    "activation": (change(layers__1__arguments__activation="gelu"), "activation='gelu' is not known"),
+    "layers": (change(layers={}), "the layers are no list"),
+    "a layer": (change(layers__1=7), "a layer needs a name, a class and arguments"),
+    "too many layers": (change(layers=[{}] * 1001), "no list of up to 1000"),
+    "a name twice": (change(layers__0__name="dense"), "There is a layer named 'dense' already"),
+    "no name": (change(layers__0__name=None), "has no name"),
+    "a name with a slash": (change(layers__0__name="a/b"), "name must be a non-empty string without '/'"),
+    "network name": (change(name=3), "name must be a non-empty string"),
+    "no softmax": (change(layers__1__arguments__activation=None), "without a softmax"),
+    "epoch": (change(epoch=-1), "epoch must be at least 0"),
+    "epoch of text": (change(epoch="3"), "epoch must be an integer"),
+    "epoch beyond measure": (change(epoch=2**60), "epoch is too large a number"),
+    "iterations": (change(compiled__iterations=1.5), "iterations must be an integer"),
+    "compiled": (change(compiled=[]), "what compile was given is incomplete"),
+    "not compiled": (change(compiled=None), "it has the state of an optimizer, but no optimizer"),
+    "optimizer": (change(compiled__optimizer__class="Adam"), "are not arguments of Adam"),
+    "rate": (change(compiled__optimizer__arguments__learning_rate=-1), "learning_rate must be finite and at least 0"),
+    "no rate": (change(compiled__optimizer__arguments__learning_rate=None), "learning_rate must be a number"),
+    "loss": (change(compiled__loss=None), "None is not the description of an object"),
+    "metrics": (change(compiled__metrics=3), "the metrics are no list"),
+    "random": (change(random={}), "the state of its random generator is incomplete"),
+    "random number": (change(random__state__state=2**128), "a number that is out of range"),
+    "random text": (change(random__uinteger="1"), "a number that is out of range"),
+    "other generator": (change(random__bit_generator="MT19937"), "generator is incomplete"),
+    "a missing weight": (tensors_change("weights/dense/b", None), "'dense/b' is missing"),
+    "a weight too many": (
+        tensors_change("weights/dense/c", np.zeros(3, np.float32)),
+        r"has \['dense/c'\] beyond those",
+    ),
+    "an array of nobody": (tensors_change("other", np.zeros(3, np.float32)), "neither weights nor the optimizer's"),
+    "another shape": (tensors_change("weights/dense/b", np.zeros(4, np.float32)), r"'dense/b' has shape \(4,\)"),
+    "another type": (tensors_change("weights/dense/b", np.zeros(3)), "its weights are of both types"),
+    "integers": (tensors_change("weights/dense/b", np.zeros(3, np.int32)), "numbers of type I32, not F32"),
+    "NaN": (tensors_change("weights/dense/b", np.full(3, np.nan, np.float32)), "'weights/dense/b' has NaN or inf"),
+    "infinity": (
+        tensors_change("optimizer/velocity/dense/b", np.full(3, np.inf, np.float32)),
+        "'optimizer/velocity/dense/b' has NaN or infinite numbers",
+    ),
+    "a missing velocity": (tensors_change("optimizer/velocity/dense/b", None), "the optimizer's velocity has other"),
+    "another velocity": (
+        tensors_change("optimizer/velocity/dense/b", np.zeros(4, np.float32)),
+        "the optimizer's velocity has dense/b of shape",
+    ),
+    "another slot": (tensors_change("optimizer/m/dense/b", np.zeros(3, np.float32)), "'m/dense/b' is no part of its"),
+}
+
+
+@pytest.mark.parametrize("lie", LIES)
+def test_files_that_lie(lie, good, tmp_path):
+    tensors, description = copy.deepcopy(good)
+    change_it, message = LIES[lie]
+    change_it(tensors, description)
+    write_file(tmp_path / "liar", tensors, description)
+    with pytest.raises(ModelFileError, match=f"liar: .*{message}"):
+        load_model(tmp_path / "liar")
+
+
+@pytest.mark.parametrize(
+    "text", ["", "[]", "3", '{"format": NaN}', "[" * 100_000, '{"format": ' + "1" * 9999 + "}", '{"a": {}}'], ids=len
+)
+def test_descriptions_that_are_none(text, good, tmp_path):
+    write_file(tmp_path / "liar", good[0], text)
+    with pytest.raises(ModelFileError, match="liar: "):
+        load_model(tmp_path / "liar")
+    with pytest.raises(ModelFileError, match="liar: "):
+        small().load_weights(tmp_path / "liar")
+
+
+def test_objects_without_end(good, tmp_path):
+    tensors, description = copy.deepcopy(good)
+    nest = description["layers"][1]
+    for _ in range(50):
+        nest = {"name": "s", "class": "Sequential", "arguments": {"layers": [nest]}}
+    write_file(tmp_path / "liar", tensors, {**description, "layers": [nest]})
+    with pytest.raises(ModelFileError, match="more than 20 networks in one another"):
+        load_model(tmp_path / "liar")
+    rate: object = 0.1
+    for _ in range(50):
+        rate = {"class": "ExponentialDecay", "arguments": {"initial_learning_rate": rate}}
+    description["compiled"]["optimizer"]["arguments"]["learning_rate"] = rate
+    write_file(tmp_path / "liar", tensors, description)
+    with pytest.raises(ModelFileError, match="more than 20 objects in one another"):
+        load_model(tmp_path / "liar")
+
+
+def test_a_rate_that_overflows(good, tmp_path):
+    tensors, description = copy.deepcopy(good)
+    rate = {"initial_learning_rate": 0.1, "decay_steps": 1, "decay_rate": 10.0}
+    description["compiled"]["optimizer"]["arguments"]["learning_rate"] = {
+        "class": "ExponentialDecay",
+        "arguments": rate,
+    }
+    description["compiled"]["iterations"] = 10**6
+    write_file(tmp_path / "liar", tensors, description)
+    with pytest.raises(ModelFileError, match="liar: "):
+        load_model(tmp_path / "liar")
+
+
+def test_damaged_files_of_every_kind(tmp_path):
+    counts = fuzz(400, seed=0, folder=tmp_path)
+    assert sum(counts.values()) == 400
+
+
+def test_other_generators_are_refused_when_saving(tmp_path):
+    model = small()
+    model.rng = np.random.Generator(np.random.MT19937(0))
+    with pytest.raises(TypeError, match="The model's generator is MT19937; only NumPy's default, PCG64, is saved"):
+        model.save(tmp_path / "model")
+    assert list(tmp_path.iterdir()) == []
