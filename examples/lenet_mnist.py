@@ -54,8 +54,8 @@ def positive(text: str) -> int:
 
 parser = argparse.ArgumentParser(description="Train LeNet to read handwritten digits, and test it.")
 parser.add_argument("--recipe", choices=["fast", "notebook"], default="fast", help="how to train (default: fast)")
-parser.add_argument("--epochs", type=positive, metavar="N", help="rounds through the data (default: 5 or 20)")
-parser.add_argument("--batch-size", type=positive, metavar="N", default=128, help="images a step (default: 128)")
+parser.add_argument("--epochs", type=positive, metavar="N", help="rounds through the data (fast: 5, notebook: 20)")
+parser.add_argument("--batch-size", type=positive, metavar="N", help="images a step (fast: 64, notebook: 128)")
 parser.add_argument("--seed", type=int, metavar="N", default=0, help="start of all randomness (default: 0)")
 parser.add_argument("--threads", type=positive, metavar="N", help="threads to work on (default: one a core)")
 parser.add_argument("--data", metavar="FOLDER", help="four files in MNIST's format (default: MNIST, as packaged)")
@@ -246,8 +246,9 @@ class LeNet:
 # and then falls to zero along a cosine. Weight decay pulls all weights towards zero, against learning by heart.
 
 # %%
-epochs = options.epochs or {"fast": 5, "notebook": 20}[options.recipe]
-batch_size = options.batch_size
+default_epochs, default_batch_size = {"fast": (5, 64), "notebook": (20, 128)}[options.recipe]
+epochs = options.epochs or default_epochs
+batch_size = options.batch_size or default_batch_size
 steps_per_epoch = int(np.ceil(len(trainData) / batch_size))
 
 if options.recipe == "notebook":
@@ -260,7 +261,7 @@ else:
         warmup_steps=warmup_steps,
         decay_steps=epochs * steps_per_epoch - warmup_steps,
     )
-    optimizer = SGD(learning_rate=rate, momentum=0.9, nesterov=True, weight_decay=0.002)
+    optimizer = SGD(learning_rate=rate, momentum=0.9, nesterov=True, weight_decay=0.005)
 
 # %% [markdown]
 # ### 2.10 Build the model
