@@ -63,7 +63,8 @@ class SequentialClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         >>> from sklearn.pipeline import make_pipeline
         >>> from sklearn.preprocessing import StandardScaler
         >>> X, y = load_iris(return_X_y=True)
-        >>> make_pipeline(StandardScaler(), SequentialClassifier(random_state=0)).fit(X, y).score(X, y) > 0.9
+        >>> pipeline = make_pipeline(StandardScaler(), SequentialClassifier(epochs=30, random_state=0))
+        >>> pipeline.fit(X, y).score(X, y) > 0.9
         True
     """
 

@@ -57,7 +57,7 @@ def plot_images(
     Example:
         >>> from tinynet.datasets import mnist
         >>> (x, y), _ = mnist.load_data()
-        >>> plot_images(x[:20], y[:20]).savefig("digits.png")  # doctest: +SKIP
+        >>> figure = plot_images(x[:20], y[:20])
     """
     pixels = check_images("plot_images", images)
     check_panels("plot_images", len(pixels))
