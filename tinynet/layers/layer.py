@@ -176,10 +176,6 @@ class Layer:
             raise ValueError(f"{self}: dy must have the shape of y, {(n, *self.output_shape)}, got {np.shape(dy)}.")
         return np.ascontiguousarray(dy, dtype)
 
-    def params_as(self, dtype: np.dtype[Any]) -> list[Array]:
-        """The parameters in the dtype of the input (themselves where that is their dtype)."""
-        return [param.astype(dtype, copy=False) for param in self.params.values()]
-
     def grads_of(self, **grads: Array) -> dict[str, Array]:
         """The gradients by name, each in the dtype of its parameter; names that are no parameter are left out."""
         return {key: grads[key].astype(param.dtype, copy=False) for key, param in self.params.items()}

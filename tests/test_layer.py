@@ -1,0 +1,86 @@
+"""Layers of one's own: three methods, checked and trained like any other."""
+
+import os
+
+import numpy as np
+import pytest
+
+import tinynet as keras
+from tinynet.gradient_check import check_gradients
+from tinynet.initializers import Initializer
+from tinynet.layers import Dense, Input, Layer
+from tinynet.models import Sequential
+from tinynet.optimizers.schedules import LearningRateSchedule
+
+
+class Scale(Layer):
+    """y = scale * x, one factor for each entry of a sample."""
+
+    def make(self, input_shape, rng):
+        self.params["scale"] = rng.uniform(0.5, 1.5, input_shape).astype(np.float32)
+        return input_shape
+
+    def forward(self, x):
+        x = self.check_input(x)
+        return self.params["scale"].astype(x.dtype) * x, x
+
+    def backward(self, dy, cache, *, need_dx=True):
+        x = cache
+        dscale = (dy * x).sum(axis=0)
+        return dy * self.params["scale"].astype(x.dtype), self.grads_of(scale=dscale)
+
+
+def test_a_layer_of_ones_own_is_checked_in_a_line():
+    check_gradients(Scale(), (2, 3), raise_error=True)
+
+
+def test_a_layer_of_ones_own_trains():
+    x, y = np.eye(4, dtype=np.float32), np.array([0, 1, 2, 0])
+    model = Sequential([Input((4,)), Scale(), Dense(3, activation="softmax")], seed=0)
+    check_gradients(model, raise_error=True)
+    model.compile(keras.optimizers.SGD(1.0), "sparse_categorical_crossentropy", ["accuracy"])
+    before = model.layers[0].params["scale"].copy()
+    model.fit(x, y, epochs=50, verbose=0)
+    assert model.evaluate(x, y, verbose=0)[1] == 1
+    assert (model.layers[0].params["scale"] != before).all()
+    assert list(model.params) == ["scale/scale", "dense/W", "dense/b"]
+
+
+def test_what_is_left_out_is_named():
+    class Unfinished(Layer):
+        pass
+
+    layer, x = Unfinished(), np.zeros((1, 2))
+    with pytest.raises(NotImplementedError, match=r"Unfinished does not define make\(input_shape, rng\)"):
+        layer.build((2,), np.random.default_rng(0))
+    with pytest.raises(NotImplementedError, match=r"Unfinished does not define forward\(x\)"):
+        layer.forward(x)
+    with pytest.raises(NotImplementedError, match=r"Unfinished does not define backward\(dy, cache\)"):
+        layer.backward(x, None)
+    with pytest.raises(NotImplementedError, match=r"Initializer does not define draw\(shape, rng\)"):
+        Initializer()((2,), np.random.default_rng(0))
+    with pytest.raises(NotImplementedError, match=r"LearningRateSchedule does not define __call__\(step\)"):
+        LearningRateSchedule()(0)
+
+
+def test_the_old_way_to_say_how_long_a_vector_is():
+    assert Dense(3, input_dim=4).input_shape == (4,)
+    with pytest.raises(ValueError, match="input_dim must be at least 1, got 0"):
+        Dense(3, input_dim=0)
+
+
+def test_the_package_itself_stands_in_for_keras():
+    assert keras.Sequential is Sequential
+    assert keras.Input is Input
+    assert keras.backend.image_data_format() == "channels_last"
+    with pytest.raises(AttributeError, match="module 'tinynet' has no attribute 'Functional'"):
+        _ = keras.Functional
+
+
+def test_the_number_of_cores_where_the_system_does_not_say_which_may_be_used(monkeypatch):
+    monkeypatch.delenv("TINYNET_NUM_THREADS", raising=False)
+    monkeypatch.delattr(os, "sched_getaffinity", raising=False)
+    monkeypatch.setattr(os, "cpu_count", lambda: 6)
+    assert Sequential().num_threads == 6
+    monkeypatch.setattr(os, "cpu_count", lambda: None)
+    assert Sequential().num_threads == 1
