@@ -1,0 +1,105 @@
+"""Training that is stopped and goes on from its last checkpoint ends with the bits of training that is not."""
+
+import signal
+
+import numpy as np
+import pytest
+from kill_and_resume import kill_and_resume, new_model, train
+from model_files import IMAGES, ONE_HOT
+
+from tinynet.callbacks import Callback, LambdaCallback, ModelCheckpoint
+from tinynet.models import Sequential, load_model
+
+
+def assert_same(model: Sequential, other: Sequential) -> None:
+    for weight, same in zip(model.get_weights(), other.get_weights(), strict=True):
+        np.testing.assert_array_equal(weight, same)
+    np.testing.assert_equal(model.optimizer.state, other.optimizer.state)
+    assert model.rng.bit_generator.state == other.rng.bit_generator.state
+    assert (model.optimizer.iterations, model.epoch) == (other.optimizer.iterations, other.epoch)
+
+
+class DiedError(Exception):
+    """Stands for whatever ends a process."""
+
+
+class StopsAt(Callback):
+    """Raises DiedError at a hook of an epoch (and batch)."""
+
+    def __init__(self, hook: str, epoch: int, batch: int = 0):
+        self.epoch, self.batch, self.hook, self.current = epoch, batch, hook, -1
+        setattr(self, hook, self.stop)
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.current = epoch
+
+    def stop(self, number=0, logs=None):
+        if self.current == self.epoch and (number == self.batch or "batch" not in self.hook):
+            raise DiedError
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "sgd"])
+@pytest.mark.parametrize(
+    "stop",
+    [
+        StopsAt("on_train_batch_begin", epoch=1, batch=0),
+        StopsAt("on_train_batch_end", epoch=1, batch=3),
+        StopsAt("on_test_begin", epoch=2),
+        StopsAt("on_epoch_end", epoch=0),
+    ],
+    ids=lambda stop: f"{stop.hook} of epoch {stop.epoch}",
+)
+def test_a_stop_anywhere(optimizer, stop, tmp_path):
+    train(tmp_path / "undisturbed", optimizer, 4)
+    with pytest.raises(DiedError):
+        train(tmp_path / "stopped", optimizer, 4, stop)
+    assert load_model(tmp_path / "stopped").epoch == stop.epoch + (stop.hook == "on_epoch_end")
+    train(tmp_path / "stopped", optimizer, 4)
+    assert_same(load_model(tmp_path / "stopped"), load_model(tmp_path / "undisturbed"))
+
+
+def test_every_checkpoint_leads_to_the_same_end(tmp_path):
+    model = new_model("adam")
+    model.fit(IMAGES, ONE_HOT, 8, epochs=4, verbose=0, callbacks=[ModelCheckpoint(tmp_path / "{epoch}")])
+    for epoch in (1, 2, 3):
+        resumed = load_model(tmp_path / str(epoch))
+        resumed.num_threads = epoch
+        resumed.fit(IMAGES, ONE_HOT, 8, epochs=4, initial_epoch=resumed.epoch, verbose=0)
+        assert_same(resumed, model)
+
+
+def test_ctrl_c_and_the_last_checkpoint(tmp_path, capsys):
+    presses = LambdaCallback(
+        on_train_batch_end=lambda batch, logs: batch == 2 and iterations() == 8 and signal.raise_signal(signal.SIGINT)
+    )
+    model, undisturbed, checkpoint = new_model("sgd"), new_model("sgd"), ModelCheckpoint(tmp_path / "last")
+
+    def iterations() -> int:
+        return model.optimizer.iterations
+
+    model.fit(IMAGES, ONE_HOT, 8, epochs=3, verbose=0, callbacks=[checkpoint, presses])
+    assert "Interrupted in epoch 2/3, after batch 3/5" in capsys.readouterr().err
+    resumed = load_model(tmp_path / "last")
+    assert resumed.epoch == model.epoch == 1
+    resumed.fit(IMAGES, ONE_HOT, 8, epochs=3, initial_epoch=resumed.epoch, verbose=0)
+    undisturbed.fit(IMAGES, ONE_HOT, 8, epochs=3, verbose=0)
+    assert_same(resumed, undisturbed)
+
+
+def test_epochs_that_end_early_are_not_counted():
+    def stop(batch, logs):
+        model.stop_training = True
+
+    model = new_model("sgd")
+    model.fit(IMAGES, ONE_HOT, 8, epochs=3, verbose=0, callbacks=[LambdaCallback(on_train_batch_end=stop)])
+    assert model.epoch == 0
+    model.fit(IMAGES, ONE_HOT, 8, epochs=3, initial_epoch=1, verbose=0)
+    assert model.epoch == 3
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="this system has no SIGKILL")
+def test_killed_at_random_moments(tmp_path):
+    """``python tests/kill_and_resume.py`` does it more often."""
+    starts = kill_and_resume(2, "adam", epochs=100, seed=1, folder=tmp_path)
+    assert starts == sorted(starts)
+    assert starts[-1] > 0
