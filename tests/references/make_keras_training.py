@@ -39,6 +39,7 @@ NUM_JITTERS = 4
 def train(network: Network, dtype: str = "float32", jitter: int = 0) -> dict[str, np.ndarray]:
     """What Keras gets; `jitter` numbers a random change of the starting weights by at most one part in 10 million."""
     keras.config.set_floatx(dtype)
+    keras.config.set_dtype_policy(dtype)
     model = build(network, keras)
     start = initial_weights(network, [w.shape for w in model.get_weights()])
     rng = np.random.default_rng(jitter)

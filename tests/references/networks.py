@@ -22,7 +22,7 @@ NUM_TEST_SAMPLES = 100
 EVALUATE_BATCH_SIZE = 32
 MNIST_SHAPE = (28, 28, 1)
 
-# The name of a class and the arguments it is called with.
+# The name of a class and the arguments it is called with; among a layer's, kernel_regularizer may be a Call again.
 Call = tuple[str, dict[str, Any]]
 
 
@@ -33,7 +33,7 @@ class Network:
     input_shape: MNIST_SHAPE stands for real MNIST digits, any other shape for noisy patterns, one to a class.
     loss: a name, or a class with its arguments. Labels are integers when the name starts with "sparse".
     learning_rate: a number, or a class of `keras.optimizers.schedules` with its arguments.
-    sgd: the remaining arguments of SGD.
+    optimizer, options: its class, and its remaining arguments.
     bias_limit: biases start in [-bias_limit, bias_limit). Keras starts them at 0, which makes whole windows of equal
         numbers wherever an image is black, so 0 tests ties and ReLU's kink as they occur in practice.
     """
@@ -42,7 +42,8 @@ class Network:
     input_shape: tuple[int, ...]
     layers: list[Call]
     learning_rate: float | Call = 0.01
-    sgd: dict[str, Any] = field(default_factory=dict)
+    optimizer: str = "SGD"
+    options: dict[str, Any] = field(default_factory=dict)
     loss: str | Call = "categorical_crossentropy"
     batch_size: int = 32
     bias_limit: float = 0.1
@@ -92,7 +93,7 @@ NETWORKS = [
             ("Activation", {"activation": "softmax"}),
         ],
         learning_rate=0.01,
-        sgd={"momentum": 0.9},
+        options={"momentum": 0.9},
         loss="sparse_categorical_crossentropy",
         bias_limit=0.0,
         seed=2,
@@ -109,7 +110,7 @@ NETWORKS = [
             ("Dense", {"units": 10, "activation": "softmax"}),
         ],
         learning_rate=0.02,
-        sgd={"momentum": 0.9, "nesterov": True},
+        options={"momentum": 0.9, "nesterov": True},
         loss=("CategoricalCrossentropy", {}),
         batch_size=20,
         bias_limit=0.0,
@@ -129,7 +130,7 @@ NETWORKS = [
             ("Dense", {"units": 7, "activation": "softmax", "use_bias": False}),
         ],
         learning_rate=("ExponentialDecay", {"initial_learning_rate": 0.05, "decay_steps": 10, "decay_rate": 0.8}),
-        sgd={"momentum": 0.5},
+        options={"momentum": 0.5},
         seed=4,
     ),
     Network(
@@ -162,7 +163,7 @@ NETWORKS = [
             ("Dense", {"units": 4, "activation": "softmax"}),
         ],
         learning_rate=0.05,
-        sgd={"weight_decay": 0.05},
+        options={"weight_decay": 0.05},
         batch_size=9,
         seed=6,
     ),
@@ -187,7 +188,7 @@ NETWORKS = [
                 "warmup_steps": 10,
             },
         ),
-        sgd={"momentum": 0.9, "nesterov": True, "weight_decay": 0.02},
+        options={"momentum": 0.9, "nesterov": True, "weight_decay": 0.02},
         loss="sparse_categorical_crossentropy",
         batch_size=25,
         seed=7,
@@ -205,7 +206,7 @@ NETWORKS = [
             ("Dense", {"units": 3, "activation": "linear"}),
         ],
         learning_rate=("CosineDecay", {"initial_learning_rate": 0.1, "decay_steps": 40}),
-        sgd={"momentum": 0.5},
+        options={"momentum": 0.5},
         loss=("CategoricalCrossentropy", {"from_logits": True}),
         batch_size=8,
         seed=8,
@@ -238,9 +239,81 @@ NETWORKS = [
             ("Dense", {"units": 4, "activation": "softmax"}),
         ],
         learning_rate=0.01,
-        sgd={"momentum": 0.9, "weight_decay": 0.05},
+        options={"momentum": 0.9, "weight_decay": 0.05},
         batch_size=1,
         seed=12,
+    ),
+    Network(
+        "lenet5_1998_adam",
+        MNIST_SHAPE,
+        [
+            ("Conv2D", {"filters": 6, "kernel_size": 5, "padding": "same", "activation": "tanh"}),
+            ("AveragePooling2D", {"pool_size": 2}),
+            ("Conv2D", {"filters": 16, "kernel_size": 5}),
+            ("Activation", {"activation": "tanh"}),
+            ("AveragePooling2D", {"pool_size": (2, 2), "strides": (2, 2)}),
+            ("Flatten", {}),
+            ("Dense", {"units": 120, "activation": "tanh"}),
+            ("Dense", {"units": 84, "activation": "tanh"}),
+            ("Dense", {"units": 10, "activation": "softmax"}),
+        ],
+        learning_rate=0.001,
+        optimizer="Adam",
+        bias_limit=0.0,
+        seed=13,
+    ),
+    Network(
+        # Averages of windows that hang over the edge: the padding must not count.
+        "sigmoid_overlapping_averages_same_adam_cosine_decay",
+        (11, 9, 2),
+        [
+            ("Conv2D", {"filters": 6, "kernel_size": 3, "activation": "sigmoid"}),
+            ("AveragePooling2D", {"pool_size": 3, "strides": 2, "padding": "same"}),
+            ("Conv2D", {"filters": 7, "kernel_size": 2, "padding": "same"}),
+            ("Activation", {"activation": "sigmoid"}),
+            ("AveragePooling2D", {"pool_size": (4, 3), "strides": (1, 2), "padding": "same"}),
+            ("Flatten", {}),
+            ("Dense", {"units": 8, "activation": "tanh"}),
+            ("Dense", {"units": 5}),
+        ],
+        learning_rate=("CosineDecay", {"initial_learning_rate": 0.1, "decay_steps": 60}),
+        optimizer="Adam",
+        options={"beta_1": 0.8, "beta_2": 0.95, "epsilon": 1e-3, "weight_decay": 0.02},
+        loss=("SparseCategoricalCrossentropy", {"from_logits": True}),
+        batch_size=24,
+        seed=14,
+    ),
+    Network(
+        # 40 samples are more than one of tinynet's shards: the regularizers must count once a batch.
+        "l2_averages_valid_remainders_momentum",
+        (12, 10, 2),
+        [
+            (
+                "Conv2D",
+                {"filters": 6, "kernel_size": 3, "activation": "tanh", "kernel_regularizer": ("L2", {"l2": 0.05})},
+            ),
+            ("AveragePooling2D", {"pool_size": (3, 2), "strides": (2, 3)}),
+            ("Conv2D", {"filters": 5, "kernel_size": 2, "activation": "relu", "kernel_regularizer": "l2"}),
+            ("Flatten", {}),
+            ("Dense", {"units": 4, "activation": "softmax", "kernel_regularizer": ("L2", {"l2": 0.1})}),
+        ],
+        learning_rate=0.02,
+        options={"momentum": 0.9},
+        batch_size=40,
+        seed=15,
+    ),
+    Network(
+        "l2_adam",
+        (31,),
+        [
+            ("Dense", {"units": 14, "activation": "sigmoid", "kernel_regularizer": ("L2", {"l2": 0.003})}),
+            ("Dense", {"units": 6, "activation": "softmax", "kernel_regularizer": "l2"}),
+        ],
+        learning_rate=0.01,
+        optimizer="Adam",
+        loss="sparse_categorical_crossentropy",
+        batch_size=33,
+        seed=16,
     ),
 ]
 
@@ -249,13 +322,16 @@ def build(network: Network, keras: ModuleType) -> Any:
     """The compiled model, made with `keras`, which is Keras or tinynet."""
     model = keras.Sequential([keras.Input(shape=network.input_shape)])
     for name, kwargs in network.layers:
+        regularizer = kwargs.get("kernel_regularizer")
+        if isinstance(regularizer, tuple):
+            kwargs = kwargs | {"kernel_regularizer": getattr(keras.regularizers, regularizer[0])(**regularizer[1])}
         model.add(getattr(keras.layers, name)(**kwargs))
     learning_rate, loss = network.learning_rate, network.loss
     if isinstance(learning_rate, tuple):
         learning_rate = getattr(keras.optimizers.schedules, learning_rate[0])(**learning_rate[1])
     if isinstance(loss, tuple):
         loss = getattr(keras.losses, loss[0])(**loss[1])
-    optimizer = keras.optimizers.SGD(learning_rate=learning_rate, **network.sgd)
+    optimizer = getattr(keras.optimizers, network.optimizer)(learning_rate=learning_rate, **network.options)
     model.compile(optimizer=optimizer, loss=loss, metrics=["accuracy"])
     return model
 
