@@ -22,7 +22,8 @@ class Network(Layer):
     Attributes:
         layers: the layers, in order (``Input`` is no layer: it only says the shape).
         params: the parameters of all layers, as "layer name/parameter name", in order; the layers' own arrays.
-        rng: the generator that draws initial weights (and, in ``Sequential``, the order of training samples).
+        rng: the generator that draws initial weights (and, in ``Sequential``, the order of training samples, and seeds
+            for random layers).
     """
 
     def __init__(self, rng: np.random.Generator, *, name: str | None = None):
