@@ -13,12 +13,14 @@ from tinynet import (
     datasets,
     gradient_check,
     initializers,
+    interop,
     layers,
     losses,
     metrics,
     models,
     optimizers,
     regularizers,
+    saving,
     utils,
 )
 from tinynet.layers import Input
@@ -34,12 +36,14 @@ __all__ = [
     "datasets",
     "gradient_check",
     "initializers",
+    "interop",
     "layers",
     "losses",
     "metrics",
     "models",
     "optimizers",
     "regularizers",
+    "saving",
     "utils",
 ]
 
