@@ -92,4 +92,4 @@ def draw_comparison(axis: Any, title: str, comparison: Comparison) -> None:
     axis.set_yticks(range(len(timings)), [timing.title.replace(", ", "\n") for timing in timings], fontsize=8)
     axis.axvline(comparison.dense_limit.spread.median * 1e3, color="tab:red", linestyle="--", label="dense limit")
     axis.set(title=title, xlabel="milliseconds (median, quartiles)")
-    axis.legend(loc="lower right", fontsize=8)
+    axis.legend(loc="best", fontsize=8)

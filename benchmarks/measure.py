@@ -120,13 +120,15 @@ def start(stack: ExitStack, sides: Sequence[str], job: Job, **options: Any) -> t
     """Workers for all sides whose library is there, and the others by name, with the reason.
 
     Raises:
-        MissingLibraryError: none of them is there.
+        MissingLibraryError: tinynet itself is not there, or none of them is.
     """
     workers, left_out = [], {}
     for side in sides:
         try:
             workers.append(stack.enter_context(Worker(side, job, **options)))
         except MissingLibraryError as error:
+            if side == "tinynet":
+                raise
             left_out[side] = str(error)
     if not workers:
         raise MissingLibraryError(f"Nothing to measure: {left_out}")

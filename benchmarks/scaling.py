@@ -52,10 +52,11 @@ def main() -> None:
 
 
 def scaling_table(name: str, comparisons: dict[int, Comparison]) -> str:
-    """A row for each size and side."""
+    """A row for each side and size."""
     rows = []
-    for n, comparison in comparisons.items():
-        for timing, memory in zip(comparison.timings, comparison.peak_memory, strict=True):
+    for side in range(len(next(iter(comparisons.values())).timings)):
+        for n, comparison in comparisons.items():
+            timing, memory = comparison.timings[side], comparison.peak_memory[side]
             median = timing.spread.median
             rows.append(
                 [
@@ -70,15 +71,14 @@ def scaling_table(name: str, comparisons: dict[int, Comparison]) -> str:
             )
     header = ["side", name, "median step", "ms for a GFLOP", "share of dense limit", "ratio to first", "peak MiB"]
     left_out = next(iter(comparisons.values())).left_out
-    return "\n".join([table(header, sorted(rows, key=lambda row: row[0])), *left_out_lines(left_out)])
+    return "\n".join([table(header, rows), *left_out_lines(left_out)])
 
 
 def draw(time_axis: Any, memory_axis: Any, title: str, comparisons: dict[int, Comparison]) -> None:
     """Seconds with the dense limit, and memory, against the size."""
     sizes = list(comparisons)
-    sides = range(min(len(comparison.timings) for comparison in comparisons.values()))
-    for side in sides:
-        label = next(iter(comparisons.values())).timings[side].title.partition(",")[0]
+    for side, timing in enumerate(next(iter(comparisons.values())).timings):
+        label = timing.title.partition(",")[0]
         seconds = [comparison.timings[side].spread.median for comparison in comparisons.values()]
         memory = [comparison.peak_memory[side] / 2**20 for comparison in comparisons.values()]
         time_axis.plot(sizes, seconds, "o-", label=label)

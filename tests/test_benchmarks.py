@@ -329,6 +329,13 @@ def test_tinynet_against_itself_without_a_peer(tmp_path, monkeypatch, capsys):
     assert (tmp_path / "training_step-quick.png").read_bytes().startswith(b"\x89PNG")
 
 
+def test_a_tinynet_that_cannot_be_imported_is_not_left_out(tmp_path, monkeypatch):
+    (tmp_path / "numba.py").write_text("raise ImportError('no such luck')")
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")]))
+    with pytest.raises(MissingLibraryError, match="no such luck"):
+        compare(["tinynet", "pytorch"], tiny_job(), rounds=1, block_seconds=0.001)
+
+
 @pytest.mark.usefixtures("broken_torch")
 def test_nothing_to_measure_is_an_error():
     with pytest.raises(MissingLibraryError, match=r"pytorch.*no such luck"):
