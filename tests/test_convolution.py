@@ -14,6 +14,7 @@ import strategies as draw
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tinynet import kernels
 from tinynet.layers import convolution
 from tinynet.layers.window import Window
 
@@ -117,6 +118,25 @@ def test_zeros_are_skipped_where_there_are_many_and_only_there():
     for share, cheaper in [(0.0, True), (0.1, True), (0.5, False), (1.0, False)]:
         dy = (rng.random((4, 14, 14, 50)) < share).astype(np.float32)
         assert convolution.is_cheaper(dy, 5, 5 * 20, dy.size * 5 * 5 * 20) == cheaper
+
+
+@pytest.mark.parametrize(
+    ("share_of_x", "share_of_dy", "sparse_calls"),
+    [(1.0, 1.0, 0), (1.0, 0.05, 2), (0.05, 1.0, 1), (0.05, 0.05, 2)],
+)
+def test_each_product_goes_the_cheaper_way(share_of_x, share_of_dy, sparse_calls):
+    """dx has one factor that may be sparse, dy; dW has two."""
+    rng = np.random.default_rng(0)
+    x = (rng.random((2, 12, 12, 20)) < share_of_x).astype(np.float32)
+    dy = (rng.random((2, 8, 8, 30)) < share_of_dy).astype(np.float32)
+    W, window = np.ones((5, 5, 20, 30), np.float32), Window((5, 5), (1, 1), "valid")
+    with (
+        mock.patch.object(kernels, "sum_patches", wraps=kernels.sum_patches) as sum_patches,
+        mock.patch.object(kernels, "add_filters", wraps=kernels.add_filters) as add_filters,
+    ):
+        convolution.weight_gradient(x, dy, W.shape, window)
+        convolution.input_gradient(dy, W, x.shape, window)
+    assert sum_patches.call_count + add_filters.call_count == sparse_calls
 
 
 @pytest.mark.parametrize("pads", [((0, 0), (0, 0)), ((1, 2), (0, 3)), ((0, 1), (0, 0)), ((0, 0), (2, 0))])

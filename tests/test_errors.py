@@ -145,7 +145,7 @@ MISTAKES = {
         r"got \(6, 64\). x.reshape\(\(-1, 8, 8, 1\)\) has that shape",
     ),
     "channels first": (lambda: fit(x=np.zeros((6, 1, 8, 8))), ValueError, r"\(n, 8, 8, 1\), got \(6, 1, 8, 8\)"),
-    "images of another size": (lambda: fit(x=np.zeros((6, 9, 8, 1))), ValueError, r"got \(6, 9, 8, 1\)"),
+    "images of another size": (lambda: fit(x=np.zeros((6, 9, 8, 1))), ValueError, r"got \(6, 9, 8, 1\)\.$"),
     "flat images, unbuilt": (
         lambda: unbuilt().fit(X.reshape(6, 64), Y),
         ValueError,

@@ -169,4 +169,6 @@ def test_options_that_keras_alone_has_are_refused():
         CategoricalCrossentropy(label_smoothing=0.1)
     with pytest.raises(TypeError, match="SparseCategoricalCrossentropy has no argument 'weight'"):
         SparseCategoricalCrossentropy(weight=1)
-    CategoricalCrossentropy(label_smoothing=0.0, reduction="sum_over_batch_size")
+    with pytest.raises(ValueError, match="axis=1 is not supported by tinynet, only -1"):
+        CategoricalCrossentropy(axis=1)
+    CategoricalCrossentropy(label_smoothing=0.0, reduction="sum_over_batch_size", axis=-1)
