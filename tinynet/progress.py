@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from tinynet.callbacks.callback import Callback, Logs
 
@@ -16,7 +16,8 @@ from tinynet.callbacks.callback import Callback, Logs
 class EpochBar(Callback):
     """One bar an epoch, with images per second, time left and running figures; it goes when the epoch ends.
 
-    tqdm redraws it ten times a second at most, however fast the batches come.
+    tqdm redraws it ten times a second at most, however fast the batches come. It is text in a notebook too, so that
+    none needs widgets.
 
     Args:
         num_samples: images in an epoch.
