@@ -84,3 +84,11 @@ def test_the_number_of_cores_where_the_system_does_not_say_which_may_be_used(mon
     assert Sequential().num_threads == 6
     monkeypatch.setattr(os, "cpu_count", lambda: None)
     assert Sequential().num_threads == 1
+
+
+def test_params_set_on_a_network_become_those_of_its_layers():
+    model = Sequential([Input((2,)), Dense(3, name="only")], seed=0)
+    doubled = {key: 2 * param for key, param in model.params.items()}
+    model.params = doubled
+    assert model.layers[0].params["W"] is doubled["only/W"]
+    np.testing.assert_array_equal(model.forward(np.ones((1, 2)))[0], [doubled["only/W"].sum(axis=0)])
