@@ -80,7 +80,7 @@ class EarlyStopping(Monitor):
                 self.best_weights = self.model.get_weights()
             if self.baseline is None or self.better(value, self.baseline):
                 self.wait = 0
-        elif self.wait >= self.patience and epoch > 0:
+        elif self.wait >= self.patience:
             self.stopped_epoch = epoch
             self.model.stop_training = True
 
