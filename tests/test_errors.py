@@ -102,6 +102,16 @@ MISTAKES = {
     # compile
     "compile without a loss": (lambda: built().compile("sgd"), TypeError, r"needs both, as in compile\(optimizer="),
     "an unknown loss": (lambda: compile_(built(), loss="mse"), ValueError, "loss='mse' is not known; choose one of"),
+    "loss and optimizer swapped": (
+        lambda: built().compile("sparse_categorical_crossentropy", "sgd"),
+        ValueError,
+        r"the first argument is the optimizer; write compile\(optimizer=",
+    ),
+    "one grey image": (
+        lambda: compiled().predict(X[0, ..., 0]),
+        ValueError,
+        r"batch and channel axes are missing: x\[None, \.\.\., None\]",
+    ),
     "an unknown optimizer": (lambda: compile_(built(), optimizer="nadam"), ValueError, "'nadam' is not known"),
     "metrics as text": (lambda: compile_(built(), metrics="accuracy"), TypeError, r"a list such as \[\"accuracy\"\]"),
     "loss weights": (lambda: compile_(built(), loss_weights=[1]), ValueError, r"loss_weights=\[1\] is not supported"),

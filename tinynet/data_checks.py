@@ -37,6 +37,8 @@ def check_data(verb: str, x: npt.ArrayLike, input_shape: tuple[int, ...] | None)
         hint = ""
         if data.shape[1:] == input_shape[:-1] and input_shape[-1] == 1:
             hint = " The channel axis is missing: x[..., None] adds it."
+        elif data.shape == input_shape[:-1] and input_shape[-1] == 1:
+            hint = " The batch and channel axes are missing: x[None, ..., None] is a batch of one."
         elif data.shape == input_shape:
             hint = " The batch axis is missing: x[None] is a batch of one."
         elif np.prod(data.shape[1:]) == np.prod(input_shape):

@@ -14,7 +14,7 @@ from tinynet import data_checks, training
 from tinynet.callbacks.callback import Callback, CallbackList, History, check_callbacks
 from tinynet.interrupt import Interrupted, InterruptWatch
 from tinynet.layers.layer import Array, Layer
-from tinynet.losses import Loss, get_loss
+from tinynet.losses import LOSSES, Loss, get_loss
 from tinynet.metrics import Accuracy, get_metrics
 from tinynet.network import Network
 from tinynet.optimizers import Optimizer, get_optimizer
@@ -123,6 +123,8 @@ class Sequential(Network):
                 "auto_scale_loss": (True,),
             },
         )
+        if isinstance(optimizer, Loss) or (isinstance(optimizer, str) and optimizer in LOSSES):
+            raise ValueError("compile: the first argument is the optimizer; write compile(optimizer=..., loss=...).")
         if optimizer is None or loss is None:
             raise TypeError('compile needs both, as in compile(optimizer="sgd", loss="categorical_crossentropy").')
         new_optimizer, new_loss, new_metrics = get_optimizer(optimizer), get_loss(loss), get_metrics(metrics)
