@@ -22,6 +22,7 @@ import numpy.typing as npt
 
 from tinynet import parallel
 from tinynet.callbacks.callback import CallbackList
+from tinynet.memory import keep_freed_memory
 
 if TYPE_CHECKING:
     from tinynet.models import Sequential
@@ -86,6 +87,7 @@ def run_batch(model: Sequential, x: Array, classes: Array, *, gradients: bool) -
     x        (n, *input_shape), in the model's dtype
     classes  (n,) integers
     """
+    keep_freed_memory()
     network, loss, _ = model.up_to_logits()
     n = len(x)
     draw = int(model.rng.integers(2**63)) if gradients and network.random else None
