@@ -1,5 +1,7 @@
 """What the README says is so: its snippets run, its map is whole, its commands and links name what is there."""
 
+import importlib
+import inspect
 import re
 import tomllib
 from pathlib import Path
@@ -101,3 +103,21 @@ def test_the_commands_name_what_is_there():
 @pytest.mark.parametrize("link", re.findall(r"\]\((?!https?:|#)([^)]+)\)", README))
 def test_links_and_pictures_lead_somewhere(link):
     assert (ROOT / link).is_file()
+
+
+@pytest.mark.parametrize(
+    "module",
+    [
+        "backend callbacks datasets datasets.mnist estimator gradient_check initializers interop layers losses metrics",
+        "models optimizers optimizers.schedules plots regularizers saving utils",
+    ],
+    ids=["a to m", "m to z"],
+)
+def test_every_public_name_has_an_example(module):
+    for name in module.split():
+        found = importlib.import_module(f"tinynet.{name}")
+        here = [key for key, value in vars(found).items() if getattr(value, "__module__", None) == found.__name__]
+        for key in getattr(found, "__all__", [key for key in here if not key.startswith("_")]):
+            thing = getattr(found, key)
+            if inspect.isclass(thing) or inspect.isfunction(thing):
+                assert ">>>" in (inspect.getdoc(thing) or ""), f"tinynet.{name}.{key} has no example"

@@ -8,7 +8,12 @@ from tinynet.validation import refuse_keras_name
 
 
 def image_data_format() -> str:
-    """ "channels_last": images are (rows, columns, channels)."""
+    """ "channels_last": images are (rows, columns, channels).
+
+    Example:
+        >>> image_data_format()
+        'channels_last'
+    """
     return "channels_last"
 
 

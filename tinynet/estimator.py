@@ -203,7 +203,12 @@ class SequentialClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
 
 
 def dense_layers(input_shape: Shape, num_classes: int) -> list[Layer]:
-    """What ``SequentialClassifier`` builds by default: one hidden layer, which serves any shape."""
+    """What ``SequentialClassifier`` builds by default: one hidden layer, which serves any shape.
+
+    Example:
+        >>> [type(layer).__name__ for layer in dense_layers((4,), 3)][-2:]
+        ['Dense', 'Dense']
+    """
     return [Flatten(), Dense(64, activation="relu"), Dense(num_classes, activation="softmax")]
 
 

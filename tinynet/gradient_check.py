@@ -32,7 +32,12 @@ NOISE = 1e-4  # derivatives below this share of sum(abs(dy * y)) drown in roundi
 
 
 class LayerLike(Protocol):
-    """What a layer must have to be checked; subclasses of ``tinynet.layers.Layer`` have it."""
+    """What a layer must have to be checked; subclasses of ``tinynet.layers.Layer`` have it.
+
+    Example:
+        >>> from tinynet.layers import Dense
+        >>> layer: LayerLike = Dense(2)
+    """
 
     @property
     def params(self) -> Mapping[str, Array]: ...
@@ -53,6 +58,11 @@ class ArrayReport:
         error: the worst difference, relative to the largest derivative of the array.
         where: the index of the worst one in the array, or "direction 7".
         from_backward, from_differences: the two values of the derivative there.
+
+    Example:
+        >>> from tinynet.layers import Dense
+        >>> check_gradients(Dense(2), (3,)).arrays[1].name
+        'W'
     """
 
     name: str
@@ -67,7 +77,13 @@ class ArrayReport:
 
 @dataclass(frozen=True)
 class GradientReport:
-    """The result of ``check_gradients``; printed, it is a table with a line for x and for each parameter."""
+    """The result of ``check_gradients``; printed, it is a table with a line for x and for each parameter.
+
+    Example:
+        >>> from tinynet.layers import Dense
+        >>> check_gradients(Dense(2), (3,)).verdict
+        'right'
+    """
 
     layer: str
     tolerance: float
@@ -106,7 +122,19 @@ class GradientReport:
 
 
 class GradientError(AssertionError):
-    """Raised by ``check_gradients(..., raise_error=True)``; its text is the report, which is ``report`` too."""
+    """Raised by ``check_gradients(..., raise_error=True)``; its text is the report, which is ``report`` too.
+
+    Example:
+        >>> from tinynet.layers import Linear
+        >>> class Wrong(Linear):
+        ...     def backward(self, dy, cache, *, need_dx=True):
+        ...         return -dy, {}
+        >>> try:
+        ...     report = check_gradients(Wrong(), (2,), raise_error=True)
+        ... except GradientError as error:
+        ...     print(error.report.verdict)
+        WRONG
+    """
 
     def __init__(self, report: GradientReport):
         super().__init__(str(report))

@@ -26,6 +26,13 @@ class Initializer:
 
     Args:
         seed: draw from a generator of this seed, the same numbers at each call, instead of from ``rng``.
+
+    Example:
+        >>> class Alternating(Initializer):
+        ...     def draw(self, shape, rng):
+        ...         return (-1.0) ** np.arange(np.prod(shape)).reshape(shape)
+        >>> Alternating()((3,), np.random.default_rng(0))
+        array([ 1., -1.,  1.], dtype=float32)
     """
 
     def __init__(self, seed: int | None = None, **unsupported: Any):
@@ -43,7 +50,12 @@ class Initializer:
 
 
 def fans(shape: tuple[int, ...]) -> tuple[int, int]:
-    """(fan_in, fan_out) of a kernel (in, out) or (k_h, k_w, in, out); of a vector, its length twice."""
+    """(fan_in, fan_out) of a kernel (in, out) or (k_h, k_w, in, out); of a vector, its length twice.
+
+    Example:
+        >>> fans((5, 5, 20, 50))
+        (500, 1250)
+    """
     if len(shape) < 2:
         return shape[0], shape[0]
     window = math.prod(shape[:-2])
@@ -79,6 +91,10 @@ class GlorotUniform(_Uniform):
 
     Source: X. Glorot, Y. Bengio, "Understanding the difficulty of training deep feedforward neural networks", 2010,
     equation 16.
+
+    Example:
+        >>> bool(np.abs(GlorotUniform()((100, 50), np.random.default_rng(0))).max() <= np.sqrt(6 / 150))
+        True
     """
 
     def limit(self, fan_in: int, fan_out: int) -> float:
@@ -86,7 +102,12 @@ class GlorotUniform(_Uniform):
 
 
 class GlorotNormal(_Normal):
-    """stddev = sqrt(2 / (fan_in + fan_out)); the source is that of GlorotUniform, equation 12."""
+    """stddev = sqrt(2 / (fan_in + fan_out)); the source is that of GlorotUniform, equation 12.
+
+    Example:
+        >>> round(float(GlorotNormal()((400, 400), np.random.default_rng(0)).std()), 3)  # sqrt(2 / 800)
+        0.05
+    """
 
     def stddev(self, fan_in: int, fan_out: int) -> float:
         return math.sqrt(2 / (fan_in + fan_out))
@@ -96,6 +117,10 @@ class HeUniform(_Uniform):
     """limit = sqrt(6 / fan_in): for layers followed by ReLU, which halves the signal.
 
     Source: K. He, X. Zhang, S. Ren, J. Sun, "Delving Deep into Rectifiers", 2015, section 2.2.
+
+    Example:
+        >>> bool(np.abs(HeUniform()((100, 50), np.random.default_rng(0))).max() <= np.sqrt(6 / 100))
+        True
     """
 
     def limit(self, fan_in: int, fan_out: int) -> float:
@@ -103,7 +128,12 @@ class HeUniform(_Uniform):
 
 
 class HeNormal(_Normal):
-    """stddev = sqrt(2 / fan_in); the source is that of HeUniform, equation 10."""
+    """stddev = sqrt(2 / fan_in); the source is that of HeUniform, equation 10.
+
+    Example:
+        >>> round(float(HeNormal()((800, 400), np.random.default_rng(0)).std()), 3)  # sqrt(2 / 800)
+        0.05
+    """
 
     def stddev(self, fan_in: int, fan_out: int) -> float:
         return math.sqrt(2 / fan_in)
@@ -113,6 +143,10 @@ class LecunUniform(_Uniform):
     """limit = sqrt(3 / fan_in): keeps the variance of the sums at one.
 
     Source: Y. LeCun, L. Bottou, G. Orr, K.-R. Müller, "Efficient BackProp", 1998, section 4.6.
+
+    Example:
+        >>> bool(np.abs(LecunUniform()((100, 50), np.random.default_rng(0))).max() <= np.sqrt(3 / 100))
+        True
     """
 
     def limit(self, fan_in: int, fan_out: int) -> float:
@@ -120,14 +154,25 @@ class LecunUniform(_Uniform):
 
 
 class LecunNormal(_Normal):
-    """stddev = sqrt(1 / fan_in); the source is that of LecunUniform."""
+    """stddev = sqrt(1 / fan_in); the source is that of LecunUniform.
+
+    Example:
+        >>> round(float(LecunNormal()((400, 400), np.random.default_rng(0)).std()), 3)  # sqrt(1 / 400)
+        0.05
+    """
 
     def stddev(self, fan_in: int, fan_out: int) -> float:
         return math.sqrt(1 / fan_in)
 
 
 class RandomUniform(Initializer):
-    """Uniform in [minval, maxval)."""
+    """Uniform in [minval, maxval).
+
+    Example:
+        >>> w = RandomUniform(1.0, 2.0)((10,), np.random.default_rng(0))
+        >>> bool(w.min() >= 1 and w.max() <= 2)
+        True
+    """
 
     def __init__(self, minval: float = -0.05, maxval: float = 0.05, seed: int | None = None, **unsupported: Any):
         super().__init__(seed, **unsupported)
@@ -139,7 +184,12 @@ class RandomUniform(Initializer):
 
 
 class RandomNormal(Initializer):
-    """Normal with the given mean and standard deviation, not cut off."""
+    """Normal with the given mean and standard deviation, not cut off.
+
+    Example:
+        >>> float(RandomNormal(mean=5.0, stddev=0.1)((1000,), np.random.default_rng(0)).mean().round(1))
+        5.0
+    """
 
     def __init__(self, mean: float = 0.0, stddev: float = 0.05, seed: int | None = None, **unsupported: Any):
         super().__init__(seed, **unsupported)
@@ -151,7 +201,12 @@ class RandomNormal(Initializer):
 
 
 class Constant(Initializer):
-    """The same number everywhere."""
+    """The same number everywhere.
+
+    Example:
+        >>> Constant(0.5)((2,), np.random.default_rng(0))
+        array([0.5, 0.5], dtype=float32)
+    """
 
     def __init__(self, value: float = 0.0, **unsupported: Any):
         super().__init__(**unsupported)
@@ -162,14 +217,24 @@ class Constant(Initializer):
 
 
 class Zeros(Constant):
-    """Zeros: for biases. (Kernels of zeros would all learn the same.)"""
+    """Zeros: for biases. (Kernels of zeros would all learn the same.)
+
+    Example:
+        >>> Zeros()((2,), np.random.default_rng(0))
+        array([0., 0.], dtype=float32)
+    """
 
     def __init__(self) -> None:
         super().__init__(0.0)
 
 
 class Ones(Constant):
-    """Ones."""
+    """Ones.
+
+    Example:
+        >>> Ones()((2,), np.random.default_rng(0))
+        array([1., 1.], dtype=float32)
+    """
 
     def __init__(self) -> None:
         super().__init__(1.0)
@@ -195,6 +260,10 @@ def get_initializer(owner: str, argument: str, value: str | Initializer | type[I
     Raises:
         ValueError: the name is not known; it lists those that are.
         TypeError: the value is none of these.
+
+    Example:
+        >>> type(get_initializer("Dense", "kernel_initializer", "he_normal")).__name__
+        'HeNormal'
     """
     if isinstance(value, Initializer):
         return value

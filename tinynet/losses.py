@@ -34,6 +34,11 @@ def softmax_cross_entropy(logits: Array, classes: Array) -> tuple[Array, Array]:
     logits   (n, k)
     classes  (n,) integers in 0..k-1
     losses   (n,)        dlogits  (n, k): p - one_hot(classes)
+
+    Example:
+        >>> losses, dlogits = softmax_cross_entropy(np.array([[0.0, 0.0]]), np.array([1]))
+        >>> losses.round(4), dlogits
+        (array([0.6931]), array([[ 0.5, -0.5]]))
     """
     rows = np.arange(len(logits))
     z = logits - logits.max(axis=1, keepdims=True)
@@ -50,6 +55,10 @@ class Loss:
 
     Args:
         from_logits: whether the network's outputs are logits. If not, they are the probabilities of a final softmax.
+
+    Example:
+        >>> SparseCategoricalCrossentropy(from_logits=True).name
+        'sparse_categorical_crossentropy'
     """
 
     def __init__(self, from_logits: bool = False, **unsupported: Any):
@@ -180,12 +189,22 @@ class SparseCategoricalCrossentropy(Loss):
 
 
 def categorical_crossentropy(y_true: npt.ArrayLike, y_pred: npt.ArrayLike, from_logits: bool = False) -> Array:
-    """The loss of each sample, (n,), for one-hot labels; see ``CategoricalCrossentropy``."""
+    """The loss of each sample, (n,), for one-hot labels; see ``CategoricalCrossentropy``.
+
+    Example:
+        >>> categorical_crossentropy([[0, 1], [1, 0]], np.array([[0.5, 0.5], [0.25, 0.75]])).round(4)
+        array([0.6931, 1.3863])
+    """
     return CategoricalCrossentropy(from_logits).per_sample(y_true, y_pred)
 
 
 def sparse_categorical_crossentropy(y_true: npt.ArrayLike, y_pred: npt.ArrayLike, from_logits: bool = False) -> Array:
-    """The loss of each sample, (n,), for integer labels; see ``SparseCategoricalCrossentropy``."""
+    """The loss of each sample, (n,), for integer labels; see ``SparseCategoricalCrossentropy``.
+
+    Example:
+        >>> sparse_categorical_crossentropy([1, 0], np.array([[0.5, 0.5], [0.25, 0.75]])).round(4)
+        array([0.6931, 1.3863])
+    """
     return SparseCategoricalCrossentropy(from_logits).per_sample(y_true, y_pred)
 
 

@@ -34,14 +34,24 @@ class Accuracy:
 
 
 class CategoricalAccuracy(Accuracy):
-    """Keras's name of the accuracy for one-hot labels; tinynet's works for both kinds."""
+    """Keras's name of the accuracy for one-hot labels; tinynet's works for both kinds.
+
+    Example:
+        >>> CategoricalAccuracy().name
+        'categorical_accuracy'
+    """
 
     def __init__(self, name: str = "categorical_accuracy"):
         super().__init__(name)
 
 
 class SparseCategoricalAccuracy(Accuracy):
-    """Keras's name of the accuracy for integer labels; tinynet's works for both kinds."""
+    """Keras's name of the accuracy for integer labels; tinynet's works for both kinds.
+
+    Example:
+        >>> SparseCategoricalAccuracy().name
+        'sparse_categorical_accuracy'
+    """
 
     def __init__(self, name: str = "sparse_categorical_accuracy"):
         super().__init__(name)

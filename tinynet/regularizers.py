@@ -13,7 +13,17 @@ Array = npt.NDArray[Any]
 
 
 class Regularizer:
-    """Base class: a function of one array of weights that is added to the loss, and its gradient."""
+    """Base class: a function of one array of weights that is added to the loss, and its gradient.
+
+    Example:
+        >>> class Quartic(Regularizer):
+        ...     def __call__(self, W):
+        ...         return float((W**4).sum())
+        ...     def gradient(self, W):
+        ...         return 4 * W**3
+        >>> Quartic()(np.array([1.0, 2.0]))
+        17.0
+    """
 
     def __call__(self, W: Array) -> float:
         """What is added to the loss of a batch."""

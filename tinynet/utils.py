@@ -21,6 +21,14 @@ def set_random_seed(seed: int) -> None:
 
     Raises:
         ValueError, TypeError: the seed is not an integer from 0 to 2**32 - 1.
+
+    Example:
+        >>> from tinynet import Sequential, layers
+        >>> def first_weight():
+        ...     set_random_seed(1)
+        ...     return Sequential([layers.Input((2,)), layers.Dense(2)]).get_weights()[0][0, 0]
+        >>> bool(first_weight() == first_weight())
+        True
     """
     global _seeds
     seed = check_int("set_random_seed", "seed", seed, minimum=0)

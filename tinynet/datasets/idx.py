@@ -38,7 +38,17 @@ _CHUNK_BYTES = 1 << 20
 
 
 class IdxError(ValueError):
-    """What a file holds is not what its format, or the data set it belongs to, promises; the message names the file."""
+    """What a file holds is not what its format, or the data set it belongs to, promises; the message names the file.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.NamedTemporaryFile() as file:
+        ...     try:
+        ...         array = read_idx(file.name)
+        ...     except IdxError as error:
+        ...         print("refused")
+        refused
+    """
 
 
 def read_idx(path: str | os.PathLike[str]) -> npt.NDArray[Any]:
@@ -51,6 +61,13 @@ def read_idx(path: str | os.PathLike[str]) -> npt.NDArray[Any]:
         IdxError: not an IDX file; an unknown type code; a header or data that stop early or go on too long;
             damaged gzip; a shape that NumPy can't hold.
         OSError: the file can't be read (FileNotFoundError, PermissionError, ...).
+
+    Example:
+        >>> import os, tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     write_idx(os.path.join(folder, "labels"), np.array([5, 0, 4], np.uint8))
+        ...     read_idx(os.path.join(folder, "labels"))
+        array([5, 0, 4], dtype=uint8)
     """
     path = Path(path)
     with path.open("rb") as file:
@@ -74,6 +91,13 @@ def write_idx(path: str | os.PathLike[str], array: npt.ArrayLike) -> None:
     Raises
         TypeError: IDX has no code for the dtype of the array.
         ValueError: a dimension does not fit into 32 bits.
+
+    Example:
+        >>> import os, tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     write_idx(os.path.join(folder, "numbers.gz"), np.array([[1.5, 2.5]]))
+        ...     read_idx(os.path.join(folder, "numbers.gz"))
+        array([[1.5, 2.5]])
     """
     path, array = Path(path), np.asarray(array)
     big_endian = array.dtype.newbyteorder(">")

@@ -52,6 +52,11 @@ def load_data(
             more images than labels or fewer; training and test images of different sizes; two data sets in one
             folder, or two spellings of a file that differ.
         ValueError: `path` is an `.npz` file, such as Keras's "mnist.npz".
+
+    Example:
+        >>> (x_train, y_train), (x_test, y_test) = load_data()
+        >>> x_train.shape, y_train[:3]
+        ((60000, 28, 28), array([5, 0, 4], dtype=uint8))
     """
     folder = files("tinynet.datasets") / "data" if path is None else _checked_folder(Path(path))
     train, test = _splits_in(folder)

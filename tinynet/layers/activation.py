@@ -13,7 +13,15 @@ from tinynet.validation import check_choice, reject_arguments
 
 
 class Linear(Layer):
-    """The identity, ``y = x``: what a layer without an activation has."""
+    """The identity, ``y = x``: what a layer without an activation has.
+
+    Example:
+        >>> linear = Linear()
+        >>> linear.build((2,), np.random.default_rng(0))
+        (2,)
+        >>> linear.forward(np.array([[3.0, -4.0]]))[0]
+        array([[ 3., -4.]])
+    """
 
     def make(self, input_shape: Shape, rng: np.random.Generator) -> Shape:
         return input_shape

@@ -51,6 +51,18 @@ class Layer:
         regularizers: what the loss adds for a parameter, by its name; ``backward`` knows nothing of it.
         input_shape: shape of one input sample, once known.
         output_shape: shape of one output sample, once built (None before).
+
+    Example:
+        >>> class Double(Layer):
+        ...     def make(self, input_shape, rng):
+        ...         return input_shape
+        ...     def forward(self, x):
+        ...         return 2 * self.check_input(x), None
+        ...     def backward(self, dy, cache, *, need_dx=True):
+        ...         return 2 * dy, {}
+        >>> from tinynet.gradient_check import check_gradients
+        >>> check_gradients(Double(), (3,)).ok
+        True
     """
 
     random: bool = False

@@ -34,6 +34,15 @@ class Optimizer:
 
     Raises:
         ValueError, TypeError: an argument is out of range, of the wrong type, or one that only Keras has.
+
+    Example:
+        >>> class SignDescent(Optimizer):
+        ...     def update(self, name, w, g, lr):
+        ...         w -= lr * np.sign(g)
+        >>> params = {"w": np.array([1.0, 2.0])}
+        >>> SignDescent(0.5).step(params, {"w": np.array([0.1, -100.0])})
+        >>> params["w"]
+        array([0.5, 2.5])
     """
 
     slots: tuple[str, ...] = ()

@@ -14,7 +14,15 @@ from tinynet.validation import check_int, check_number, refuse_keras_name
 
 
 class LearningRateSchedule:
-    """Base class: ``schedule(step)`` returns the learning rate for step number ``step``."""
+    """Base class: ``schedule(step)`` returns the learning rate for step number ``step``.
+
+    Example:
+        >>> class Halving(LearningRateSchedule):
+        ...     def __call__(self, step):
+        ...         return 0.1 / 2**step
+        >>> Halving()(1)
+        0.05
+    """
 
     def __call__(self, step: int) -> float:
         raise NotImplementedError(f"{type(self).__name__} does not define __call__(step).")

@@ -45,6 +45,13 @@ def plot_model(model: Network, *, ax: Axes | None = None) -> Figure:
     Raises:
         TypeError: it is not a model.
         ValueError: it is not built, has no layers or more than 60.
+
+    Example:
+        >>> from tinynet.layers import Dense, Input
+        >>> from tinynet.models import Sequential
+        >>> figure = plot_model(Sequential([Input((4,)), Dense(3, activation="softmax")], seed=0))
+        >>> len(figure.axes)
+        1
     """
     if not isinstance(model, Network):
         raise TypeError(f"plot_model takes a Sequential, got {type(model).__name__}.")

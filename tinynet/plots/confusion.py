@@ -38,6 +38,11 @@ def plot_confusion_matrix(
 
     Raises:
         ValueError: labels and predictions do not fit together, or there are more than 100 classes.
+
+    Example:
+        >>> figure = plot_confusion_matrix([0, 1, 1, 0], [0, 1, 0, 0])
+        >>> len(figure.axes) >= 1
+        True
     """
     from sklearn.metrics import confusion_matrix
 

@@ -99,6 +99,12 @@ def plot_mistakes(
 
     Raises:
         TypeError, ValueError: images, labels and probabilities do not fit together.
+
+    Example:
+        >>> images = np.zeros((2, 8, 8))
+        >>> figure = plot_mistakes(images, np.array([0, 1]), np.array([[0.9, 0.1], [0.8, 0.2]]))
+        >>> len(figure.axes) >= 1
+        True
     """
     owner = "plot_mistakes"
     pixels = check_images(owner, images)

@@ -40,6 +40,13 @@ def plot_filters(layer: Layer, *, ax: Axes | None = None) -> Figure:
         TypeError: it is not a Conv2D.
         ValueError: it has no weights yet, weights that are not finite, or more filters times input channels (5000)
             than a picture can show.
+
+    Example:
+        >>> from tinynet.layers import Conv2D, Input
+        >>> from tinynet.models import Sequential
+        >>> figure = plot_filters(Sequential([Input((8, 8, 1)), Conv2D(4, 3)], seed=0).layers[0])
+        >>> len(figure.axes)
+        1
     """
     if not isinstance(layer, Conv2D):
         raise TypeError(f"plot_filters takes a Conv2D, such as model.layers[0], got {layer}.")
@@ -95,6 +102,13 @@ def plot_feature_maps(
     Raises:
         TypeError: it is not a model.
         ValueError: the model is not built, has more than 40 layers, does not take this image, or makes NaN of it.
+
+    Example:
+        >>> from tinynet.layers import Conv2D, Input
+        >>> from tinynet.models import Sequential
+        >>> figure = plot_feature_maps(Sequential([Input((8, 8, 1)), Conv2D(4, 3)], seed=0), np.ones((8, 8, 1)))
+        >>> len(figure.axes)  # the image, and the maps of the convolution
+        2
     """
     owner = "plot_feature_maps"
     max_maps = check_int(owner, "max_maps", max_maps)

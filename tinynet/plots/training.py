@@ -29,6 +29,14 @@ def plot_history(history: History | Mapping[str, Sequence[float]], *, fig: Figur
     Raises:
         TypeError: ``history`` is neither.
         ValueError: it holds no epochs.
+
+    Example:
+        >>> from tinynet.callbacks import History
+        >>> history = History()
+        >>> history.on_epoch_end(0, {"loss": 0.5, "accuracy": 0.9})
+        >>> history.on_epoch_end(1, {"loss": 0.3, "accuracy": 0.95})
+        >>> len(plot_history(history).axes)
+        2
     """
     figures = history.history if isinstance(history, History) else history
     if not isinstance(figures, Mapping):
