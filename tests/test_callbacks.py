@@ -5,7 +5,14 @@ import json
 import numpy as np
 import pytest
 
-from tinynet.callbacks import Callback, EarlyStopping, LambdaCallback, LearningRateScheduler, ModelCheckpoint
+from tinynet.callbacks import (
+    Callback,
+    EarlyStopping,
+    LambdaCallback,
+    LearningRateScheduler,
+    ModelCheckpoint,
+    ReduceLROnPlateau,
+)
 from tinynet.layers import Dense, Input
 from tinynet.models import Sequential, load_model
 from tinynet.optimizers import SGD
@@ -283,3 +290,32 @@ def test_an_error_in_a_schedule_is_not_hidden():
         mlp().fit(X, Y, verbose=0, callbacks=[LearningRateScheduler(lambda epoch: None)])
     with pytest.raises(TypeError, match=r"schedule must be a function of the epoch, got 0\.1"):
         LearningRateScheduler(0.1)
+
+
+# ReduceLROnPlateau ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("values", "options", "rates"),
+    [
+        ([5, 4, 4, 4, 4, 4], {"patience": 2}, [1, 1, 1, 1, 0.5, 0.5]),
+        ([5, 4, 4, 3, 3, 3, 3], {"patience": 2}, [1, 1, 1, 1, 1, 1, 0.5]),
+        ([5, 5, 5, 5, 5, 5, 5], {"patience": 1, "cooldown": 2}, [1, 1, 0.5, 0.5, 0.25, 0.25, 0.125]),
+        ([5, 5, 5, 5, 5], {"patience": 1, "min_lr": 0.4}, [1, 1, 0.5, 0.4, 0.4]),
+        ([5, 4.99, 4.98, 4.97], {"patience": 1, "min_delta": 0.1}, [1, 1, 0.5, 0.25]),
+        ([5, 6, 7, 7, 7], {"patience": 1, "mode": "max"}, [1, 1, 1, 1, 0.5]),
+    ],
+    ids=str,
+)
+def test_a_plateau_reduces_the_rate(values, options, rates):
+    callbacks = [Says(val_loss=values), ReduceLROnPlateau(factor=0.5, **options)]
+    history = mlp(1.0).fit(X, Y, epochs=len(values), verbose=0, callbacks=callbacks).history
+    assert history["learning_rate"] == rates
+
+
+def test_a_reduction_is_told_and_bad_arguments_refused(capsys):
+    mlp(1.0).fit(X, Y, epochs=2, verbose=0, callbacks=[Says(val_loss=[1, 1]), ReduceLROnPlateau(patience=1, verbose=1)])
+    assert capsys.readouterr().out == "Epoch 2: ReduceLROnPlateau reducing learning rate to 0.1.\n"
+    for options in ({"factor": 1.0}, {"factor": -0.1}, {"patience": 0.5}, {"cooldown": -1}, {"min_lr": -1}):
+        with pytest.raises((ValueError, TypeError), match=f"ReduceLROnPlateau: {next(iter(options))} "):
+            ReduceLROnPlateau(**options)
