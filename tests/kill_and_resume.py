@@ -21,17 +21,15 @@ from tinynet.models import Sequential, load_model
 from tinynet.optimizers import SGD
 
 RATES = [0.1, 0.05, 0.02]
+BATCH_SIZE = 8
 
 
-class Begins(Callback):
-    """Says so when the first batch is done: from then on it is training that is killed, not the start of Python."""
-
-    said = False
+class Reports(Callback):
+    """Prints a line after each batch, so that it is training that is killed, and at a moment told in batches: a
+    computer of any speed is killed equally often before it is done."""
 
     def on_train_batch_end(self, batch, logs=None):
-        if not self.said:
-            print(self.model.epoch, flush=True)
-            self.said = True
+        print(self.model.epoch, flush=True)
 
 
 def new_model(optimizer: str) -> Sequential:
@@ -51,7 +49,7 @@ def train(path: pathlib.Path, optimizer: str, epochs: int, *others: Callback) ->
     model.fit(
         IMAGES,
         ONE_HOT,
-        batch_size=8,
+        batch_size=BATCH_SIZE,
         epochs=epochs,
         initial_epoch=model.epoch,
         validation_data=(IMAGES[:9], ONE_HOT[:9]),
@@ -66,13 +64,14 @@ def kill_and_resume(kills: int, optimizer: str, epochs: int, seed: int, folder: 
     undisturbed, path = folder / "undisturbed.safetensors", folder / "killed.safetensors"
     train(undisturbed, optimizer, epochs)
     command = [sys.executable, __file__, "--child", str(path), optimizer, str(epochs)]
+    batches = epochs * -(-len(IMAGES) // BATCH_SIZE)
     for _ in range(kills):
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as child:
-            starts.append(int(child.stdout.readline()))
-            time.sleep(rng.uniform(0, 0.3))
+            lines = [child.stdout.readline() for _ in range(rng.randint(1, batches // (2 * kills)))]
+            time.sleep(rng.uniform(0, 0.01))  # into the next batch, or into saving
             child.kill()
-        if child.returncode != -signal.SIGKILL:
-            raise AssertionError("training ended before it was killed; it needs more epochs")
+        assert child.returncode == -signal.SIGKILL, "training ended before it was killed; it needs more epochs"
+        starts.append(int(lines[0]))
         if path.exists():
             load_model(path)
     starts.append(load_model(path).epoch if path.exists() else 0)
@@ -87,7 +86,7 @@ def kill_and_resume(kills: int, optimizer: str, epochs: int, seed: int, folder: 
 
 if __name__ == "__main__":
     if sys.argv[1:2] == ["--child"]:
-        train(pathlib.Path(sys.argv[2]), sys.argv[3], int(sys.argv[4]), Begins())
+        train(pathlib.Path(sys.argv[2]), sys.argv[3], int(sys.argv[4]), Reports())
         sys.exit()
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kills", type=int, default=20, help="how often, for each optimizer (default: %(default)s)")
