@@ -21,6 +21,7 @@ from strategies import Recipe, lay_out, normal
 from tinynet import layers
 from tinynet.gradient_check import check_gradients
 from tinynet.layers import Layer
+from tinynet.layers.outer_products import OuterProducts
 from tinynet.models import Sequential
 
 LAYERS: dict[str, st.SearchStrategy[Recipe]] = {
@@ -214,6 +215,21 @@ def test_a_batch_is_its_samples_one_by_one_and_gradients_are_sums(name, data, se
     ys, dxs, all_grads = zip(*(run(layer, x[i : i + 1], dy[i : i + 1]) for i in range(n)), strict=True)
     summed = {key: sum(grads[key] for grads in all_grads) for key in layer.params}
     assert_same(run(layer, x, dy), (np.concatenate(ys), np.concatenate(dxs), summed), **CLOSE)
+
+
+@every_layer
+@given(data=st.data(), seed=draw.seeds, n=draw.batch_sizes)
+def test_gradients_that_are_added_up_later_are_the_same(name, data, seed, n):
+    recipe = data.draw(LAYERS[name])
+    layer = recipe.build(seed)
+    x, dy = batch(recipe, layer, seed, n)
+    dx, grads = run(layer, x, dy)[1:]
+    unsummed_dx, unsummed = layer.backward_unsummed(dy, layer.forward(x)[1])
+    products = {key: grad.factors() for key, grad in unsummed.items() if isinstance(grad, OuterProducts)}
+    summed = unsummed | {key: left.T @ right for key, (left, right) in products.items()}
+    assert_same((0, unsummed_dx, summed), (0, dx, grads))
+    dx, _ = layer.backward_unsummed(dy, layer.forward(x)[1], need_dx=False)
+    assert dx is None or not layer.params
 
 
 @every_layer

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from threadpoolctl import threadpool_info, threadpool_limits
 
-from tinynet import parallel
+from tinynet import parallel, training
 from tinynet.callbacks import Callback
 from tinynet.layers import Activation, Conv2D, Dense, Flatten, Input, Layer, Linear, MaxPooling2D, Softmax
-from tinynet.losses import SparseCategoricalCrossentropy
+from tinynet.losses import SparseCategoricalCrossentropy, softmax_cross_entropy
 from tinynet.models import Sequential
 from tinynet.optimizers import SGD
 from tinynet.utils import to_categorical
@@ -441,6 +441,24 @@ def test_a_seed_repeats_bit_for_bit():
 
 def test_without_a_seed_models_differ():
     assert (mlp(seed=None).get_weights()[0] != mlp(seed=None).get_weights()[0]).all()
+
+
+@pytest.mark.parametrize("part_size", [1, 7, 10**6])
+@pytest.mark.parametrize("num_threads", [1, 2])
+def test_a_batch_cut_into_waves_and_shards_gives_the_gradients_of_the_whole(monkeypatch, num_threads, part_size):
+    monkeypatch.setattr(training, "PART_SIZE", part_size)
+    model = cnn(num_threads).astype(np.float64)
+    n = 2 * training.WAVE_SIZE * training.SHARD_SIZE + 3
+    images, classes = np.tile(IMAGES, (2, 1, 1, 1))[:n].astype(np.float64), np.tile(IMAGE_CLASSES, 2)[:n]
+    loss, grads = model.loss_and_gradients(images, classes)
+    network, _, _ = model.up_to_logits()
+    logits, caches = network.forward(images)
+    losses, dlogits = softmax_cross_entropy(logits, classes)
+    _, expected = network.backward(dlogits / n, caches, need_dx=False)
+    assert loss == pytest.approx(losses.mean(), rel=1e-12)
+    assert grads.keys() == expected.keys() == model.params.keys()
+    for key, grad in grads.items():
+        np.testing.assert_allclose(grad, expected[key], rtol=1e-9, atol=1e-12, err_msg=key)
 
 
 @pytest.mark.parametrize("batch_size", [33, 100, 300])

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tinynet.layers.input import Input
-from tinynet.layers.layer import Array, Gradients, Layer, Shape
+from tinynet.layers.layer import Array, Gradients, Layer, Shape, UnsummedGradients
 from tinynet.regularizers import Regularizer
 
 
@@ -103,14 +103,22 @@ class Network(Layer):
 
     def backward(self, dy: Array, cache: Any, *, need_dx: bool = True) -> Gradients:
         """The chain rule, from the last layer to the first: each layer's dx is the dy of the one before."""
+        return self._backward(dy, cache, need_dx, unsummed=False)
+
+    def backward_unsummed(self, dy: Array, cache: Any, *, need_dx: bool = True) -> UnsummedGradients:
+        return self._backward(dy, cache, need_dx, unsummed=True)
+
+    def _backward(self, dy: Array, cache: Any, need_dx: bool, *, unsummed: bool) -> tuple[Any, dict[str, Any]]:
         first = 0
         if not need_dx:  # no further than the first layer that has something to learn
             first = next((i for i, layer in enumerate(self.layers) if layer.params), len(self.layers))
-        grads: dict[str, Array] = {}
+        grads: dict[str, Any] = {}
         dx: Any = dy
         for i in reversed(range(first, len(self.layers))):
-            dx, layer_grads = self.layers[i].backward(dx, cache[i], need_dx=need_dx or i > first)
-            grads |= {f"{self.layers[i].name}/{key}": grad for key, grad in layer_grads.items()}
+            layer = self.layers[i]
+            layer_backward = layer.backward_unsummed if unsummed else layer.backward
+            dx, layer_grads = layer_backward(dx, cache[i], need_dx=need_dx or i > first)
+            grads |= {f"{layer.name}/{key}": grad for key, grad in layer_grads.items()}
         return dx if need_dx else None, {key: grads[key] for key in self.params}
 
     def before_softmax(self) -> Layer | None:

@@ -1,9 +1,8 @@
 """The training loop, from one gradient to many epochs.
 
     a shard    a few samples, which one thread takes through the whole network and back
-    a lane     a few shards that are taken one after another, their gradients added up
-    a batch    all its lanes, which run side by side; then their gradients are added up, lane by lane, and
-               the optimizer takes one step
+    a wave     a few shards, which run side by side; then their gradients are added up, shard by shard
+    a batch    all its waves, one after another; then the optimizer takes one step
     an epoch   all batches of the training data, shuffled anew
 
 How a batch is cut depends on its size alone, never on the number of threads, and sums are taken in a fixed order. So
@@ -22,6 +21,7 @@ import numpy.typing as npt
 
 from tinynet import parallel
 from tinynet.callbacks.callback import CallbackList
+from tinynet.layers.outer_products import OuterProducts
 from tinynet.memory import keep_freed_memory
 
 if TYPE_CHECKING:
@@ -30,7 +30,8 @@ if TYPE_CHECKING:
 Array = npt.NDArray[Any]
 
 SHARD_SIZE = 32  # samples: enough for efficient matrix products, few enough to share a batch of 128 among four cores
-MAX_LANES = 8  # each lane holds gradients of its own
+WAVE_SIZE = 8  # shards: how many sets of gradients are in memory at a time
+PART_SIZE = 1 << 18  # numbers of a sum of outer products that one thread works out
 
 
 class DivergenceError(FloatingPointError):
@@ -56,15 +57,15 @@ class BatchResult:
     num_samples: int
     loss: float
     metrics: list[float]
-    grads: dict[str, Array]
+    grads: dict[str, Any]  # arrays, or OuterProducts that are still to be added up
 
     def add(self, other: BatchResult) -> None:
         """Add the sums of other samples to these."""
         self.num_samples += other.num_samples
         self.loss += other.loss
         self.metrics = [a + b for a, b in zip(self.metrics, other.metrics, strict=True)]
-        for key, grad in self.grads.items():
-            grad += other.grads[key]
+        for key in self.grads:
+            self.grads[key] += other.grads[key]
 
     def means(self, names: Sequence[str]) -> dict[str, float]:
         """The mean loss and metrics by name, as they stand in logs and in History."""
@@ -72,11 +73,9 @@ class BatchResult:
         return {name: total / self.num_samples for name, total in zip(names, sums, strict=True)}
 
 
-def lanes_of(num_samples: int) -> list[list[slice]]:
-    """How a batch is cut: lanes of shards of rows, in order."""
-    shards = [slice(i, min(i + SHARD_SIZE, num_samples)) for i in range(0, num_samples, SHARD_SIZE)]
-    per_lane = math.ceil(len(shards) / MAX_LANES)
-    return [shards[i : i + per_lane] for i in range(0, len(shards), per_lane)]
+def shards(rows: slice) -> list[slice]:
+    """How rows of a batch are cut: SHARD_SIZE at a time, in order."""
+    return [slice(i, min(i + SHARD_SIZE, rows.stop)) for i in range(rows.start, rows.stop, SHARD_SIZE)]
 
 
 def run_batch(model: Sequential, x: Array, classes: Array, *, gradients: bool) -> BatchResult:
@@ -92,35 +91,56 @@ def run_batch(model: Sequential, x: Array, classes: Array, *, gradients: bool) -
     n = len(x)
     draw = int(model.rng.integers(2**63)) if gradients and network.random else None
 
+    @np.errstate(over="ignore", invalid="ignore")  # NaN and infinity show in the loss, and train_step refuses them
     def run_shard(rows: slice) -> BatchResult:
         # A generator for each shard, of the batch's number and its own: it draws the same on whatever thread.
         rng = None if draw is None else np.random.default_rng([draw, rows.start])
         logits, caches = network.forward_with(x[rows], rng)
         losses, dlogits = loss.value_and_gradient(logits, classes[rows])
-        grads: dict[str, Array] = {}
+        grads: dict[str, Any] = {}
         if gradients:
             dlogits /= n
-            _, grads = network.backward(dlogits, caches, need_dx=False)
+            _, grads = network.backward_unsummed(dlogits, caches, need_dx=False)
         right = [float(metric.per_sample(classes[rows], logits).sum()) for metric in model.metrics]
         return BatchResult(len(losses), float(losses.sum(dtype=np.float64)), right, grads)
 
-    @np.errstate(over="ignore", invalid="ignore")  # NaN and infinity show in the loss, and train_step refuses them
-    def run_lane(shards: list[slice]) -> BatchResult:
-        total = run_shard(shards[0])
-        for rows in shards[1:]:
-            total.add(run_shard(rows))
-        return total
-
+    total: BatchResult | None = None
     with parallel.single_threaded_blas():
-        total, *others = parallel.run_all(run_lane, lanes_of(n), model.num_threads)
-        for other in others:
-            total.add(other)
+        for wave in batches(n, WAVE_SIZE * SHARD_SIZE):
+            first, *others = parallel.run_all(run_shard, shards(wave), model.num_threads)
+            for other in others:
+                first.add(other)
+            add_up(first.grads, model.num_threads)
+            if total is None:
+                total = first
+            else:
+                total.add(first)
+    assert total is not None, "a batch has samples"
     for key, regularizer in network.regularizers.items():  # once a batch: its loss is a mean, but here is a sum
         W = model.params[key]
         total.loss += n * regularizer(W)
         if gradients:
             total.grads[key] += regularizer.gradient(W)
     return total
+
+
+def add_up(grads: dict[str, Any], num_threads: int) -> None:
+    """Replace each ``OuterProducts`` with its sum, of which the threads work out some rows each."""
+    parts: list[tuple[Array, Array, Array]] = []
+    for key, grad in grads.items():
+        if isinstance(grad, OuterProducts):
+            left, right = grad.factors()
+            grads[key] = total = np.empty((left.shape[1], right.shape[1]), left.dtype)
+            step = max(1, PART_SIZE // right.shape[1])
+            parts += [(left[:, i : i + step], right, total[i : i + step]) for i in range(0, len(total), step)]
+
+    @np.errstate(over="ignore", invalid="ignore")
+    def add_part(part: tuple[Array, Array, Array]) -> None:
+        left, right, total = part
+        np.matmul(left.T, right, out=total)
+
+    small = sum(total.size for _, _, total in parts) <= PART_SIZE
+    parallel.run_all(add_part, parts, 1 if small else num_threads)
 
 
 def train_step(model: Sequential, x: Array, classes: Array, where: str = "on this batch") -> BatchResult:
@@ -236,10 +256,7 @@ def predict(model: Sequential, x: Array, batch_size: int, callbacks: CallbackLis
     with parallel.single_threaded_blas():
         for number, rows in enumerate(batches(len(x), batch_size)):
             callbacks.on_predict_batch_begin(number, {})
-            shards = [
-                slice(start, min(start + SHARD_SIZE, rows.stop)) for start in range(rows.start, rows.stop, SHARD_SIZE)
-            ]
-            parallel.run_all(run_shard, shards, model.num_threads)
+            parallel.run_all(run_shard, shards(rows), model.num_threads)
             callbacks.on_predict_batch_end(number, {"outputs": outputs[rows]})
     callbacks.on_predict_end({})
     return outputs

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from tinynet.initializers import Initializer
-from tinynet.layers.layer import Array, Gradients, Layer, Shape
+from tinynet.layers.layer import Array, Gradients, Layer, Shape, UnsummedGradients
+from tinynet.layers.outer_products import OuterProducts
 from tinynet.layers.weighted import Weighted
 from tinynet.regularizers import Regularizer
 from tinynet.validation import check_int
@@ -89,11 +90,22 @@ class Dense(Weighted):
         return y, (x, activation_cache)
 
     def backward(self, dy: Array, cache: Any, *, need_dx: bool = True) -> Gradients:
+        x, dy, dx = self._to_input(dy, cache, need_dx)
+        dW = x.T @ dy
+        db = dy.sum(axis=0)
+        return dx, self.grads_of(W=dW, b=db)
+
+    def backward_unsummed(self, dy: Array, cache: Any, *, need_dx: bool = True) -> UnsummedGradients:
+        x, dy, dx = self._to_input(dy, cache, need_dx)
+        db = dy.sum(axis=0)
+        grads = {"W": OuterProducts(x, dy), "b": db}
+        return dx, {key: grads[key] for key in self.params}
+
+    def _to_input(self, dy: Array, cache: Any, need_dx: bool) -> tuple[Array, Array, Array | None]:
+        """(x, dy, dx), with dy taken back through the activation."""
         x, activation_cache = cache
         dy = self.check_gradient(dy, len(x), x.dtype)
         dy, _ = self.activation.backward(dy, activation_cache)
         W, _ = self.weights(x.dtype)
-        dW = x.T @ dy
-        db = dy.sum(axis=0)
-        dx = dy @ W.T if need_dx else None
-        return dx, self.grads_of(W=dW, b=db)
+        dx = (W @ dy.T).T if need_dx else None  # dy @ W.T, in the order in which BLAS need not transpose the large W
+        return x, dy, dx

@@ -18,12 +18,14 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
+from tinynet.layers.outer_products import OuterProducts
 from tinynet.regularizers import Regularizer
 from tinynet.validation import check_int, check_shape, reject_arguments
 
 Array = npt.NDArray[Any]
 Shape = tuple[int, ...]
 Gradients = tuple[Any, dict[str, Array]]  # dx (None where it was not asked for), and grads by parameter name
+UnsummedGradients = tuple[Any, dict[str, Array | OuterProducts]]
 
 _FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
 
@@ -124,6 +126,13 @@ class Layer:
         the first layer's input.
         """
         raise NotImplementedError(f"{type(self).__name__} does not define backward(dy, cache).")
+
+    def backward_unsummed(self, dy: Array, cache: Any, *, need_dx: bool = True) -> UnsummedGradients:
+        """``backward`` for a training loop that adds up the gradients of several shards.
+
+        A gradient may be returned as ``OuterProducts``, where it is cheaper to add these up for all shards at once.
+        """
+        return self.backward(dy, cache, need_dx=need_dx)  # type: ignore[return-value]
 
     def before_softmax(self) -> Layer | None:
         """This layer up to its logits, sharing its parameters; None if it does not end in a softmax."""
