@@ -60,13 +60,13 @@ def forced(way: str, x: Array, patch_bytes: int) -> Any:
     return mock.patch.multiple(convolution, is_cheaper=is_cheaper, PATCH_BYTES=patch_bytes)
 
 
-@given(product=products(), patch_bytes=patch_bytes)
-def test_convolve(product, patch_bytes):
+@given(product=products(), patch_bytes=patch_bytes, weight_bytes=st.sampled_from([0, 1 << 19]))
+def test_convolve(product, patch_bytes, weight_bytes):
     x, W, b, dy, window = product
     expected = np.empty_like(dy)
     for i, j, place in windows_of(x, window):
         expected[:, i, j] = np.tensordot(x[place], W, 3) + b
-    with forced("dense", x, patch_bytes):
+    with mock.patch.multiple(convolution, PATCH_BYTES=patch_bytes, WEIGHT_BYTES=weight_bytes):
         y = convolution.convolve(x, W, b, window)
     np.testing.assert_array_equal(y, expected)
     assert y.dtype == x.dtype

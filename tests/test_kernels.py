@@ -94,6 +94,16 @@ def sum_patches(s: Setting) -> list[Any]:
     ]
 
 
+def convolve(s: Setting) -> list[Any]:
+    return [
+        s.numbers(*s.padded, special=True),
+        s.numbers(*s.size, s.c, s.filters),
+        s.numbers(s.filters),
+        s.numbers(s.n, *s.out, s.filters),
+        *s.strides,
+    ]
+
+
 def add_filters(s: Setting) -> list[Any]:
     return [
         s.dy(s.n, *s.out, s.filters),
@@ -144,6 +154,7 @@ TWINS: dict[str, Callable[[Setting], list[Any]]] = {
     "im2col": im2col,
     "im2col_transposed": im2col_transposed,
     "col2im": col2im,
+    "convolve": convolve,
     "sum_patches": sum_patches,
     "add_filters": add_filters,
     "average_pool": average_pool,
@@ -161,8 +172,8 @@ settings = st.builds(
     n=st.integers(1, 3),
     h=st.integers(1, 8),
     w=st.integers(1, 8),
-    c=st.integers(1, 5),
-    filters=st.integers(1, 14),
+    c=st.integers(1, 5) | st.just(45),  # with a window of 3 columns or 4, more than eight vectors
+    filters=st.integers(1, 14) | st.sampled_from([16, 17, 65]),  # a vector, a bit more, more than four
     size=window_sizes,
     strides=window_sizes,
     padding=st.sampled_from(["valid", "same"]),

@@ -9,12 +9,17 @@ unsigned (``uint``): Numba tests a signed index for being negative at every acce
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
+import llvmlite.binding
 import numba
 import numpy as np
 import numpy.typing as npt
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic, overload
 
 Array = npt.NDArray[Any]
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -22,6 +27,15 @@ uint = np.uintp
 
 # "contract" allows fused multiply-add and nothing else: NaN and infinity stay what they are.
 SETTINGS: dict[str, Any] = {"nogil": True, "fastmath": {"contract"}, "error_model": "numpy"}
+
+# What a vector register holds, in bytes, and how many sums are kept in such registers; the rest are for factors.
+_features = llvmlite.binding.get_host_cpu_features()
+VECTOR_BYTES = 64 if _features.get("avx512f") else 32 if _features.get("avx2") and _features.get("fma") else 0
+if numba.config.DISABLE_JIT or numba.config.BOUNDSCHECK:
+    VECTOR_BYTES = 0
+SUMS = 24 if VECTOR_BYTES == 64 else 12
+TILE = 6  # positions of a window whose sums are kept there at once
+PITCH = 16  # numbers: rows of weights begin at multiples of it, which is where a vector does
 
 
 def jit(function: Function) -> Function:
@@ -100,54 +114,46 @@ def col2im(patches: Array, x: Array, k_h: int, k_w: int, s_h: int, s_w: int) -> 
 
 
 @jit
-def _add_blocks(
-    target: Array,
-    t: Any,
-    t_step: Any,
-    source: Array,
-    s_step: Any,
-    places: Array,
-    values: Array,
-    count: Any,
-    run: Any,
-    rows: Any,
-) -> None:
-    """Add values[k] * the block of ``source`` at places[k], for all k < count, to the block of ``target`` at t.
+def _aligned(size: Any, dtype: Any) -> Array:
+    """Room for ``size`` numbers that begins where a vector should: an unaligned one takes twice as long to load."""
+    room = np.empty(size + uint(64), dtype)
+    skip = uint(-room.ctypes.data % 64 // room.itemsize)
+    return room[skip : skip + size]
 
-    A block is ``rows`` runs of ``run`` numbers, t_step or s_step apart. Eight products are added at a time, then four,
-    because each sum is loaded and stored once for all of them; the last four are filled up with zeros times a block
-    that exists, for which ``places`` and ``values`` need room for three more.
-    """
-    while count % uint(4) != 0:
-        places[count] = places[uint(0)]
-        values[count] = 0
-        count += uint(1)
-    k = uint(0)
-    while k < count:
-        p0, p1, p2, p3 = places[k], places[k + uint(1)], places[k + uint(2)], places[k + uint(3)]
-        v0, v1, v2, v3 = values[k], values[k + uint(1)], values[k + uint(2)], values[k + uint(3)]
-        k += uint(4)
-        start = t
-        if k < count:
-            p4, p5, p6, p7 = places[k], places[k + uint(1)], places[k + uint(2)], places[k + uint(3)]
-            v4, v5, v6, v7 = values[k], values[k + uint(1)], values[k + uint(2)], values[k + uint(3)]
-            k += uint(4)
-            s = uint(0)
-            for _ in range(rows):
-                for r in range(s, s + run):
-                    low = (v0 * source[p0 + r] + v1 * source[p1 + r]) + (v2 * source[p2 + r] + v3 * source[p3 + r])
-                    high = (v4 * source[p4 + r] + v5 * source[p5 + r]) + (v6 * source[p6 + r] + v7 * source[p7 + r])
-                    target[start + (r - s)] += low + high
-                start += t_step
-                s += s_step
-        else:
-            s = uint(0)
-            for _ in range(rows):
-                for r in range(s, s + run):
-                    low = (v0 * source[p0 + r] + v1 * source[p1 + r]) + (v2 * source[p2 + r] + v3 * source[p3 + r])
-                    target[start + (r - s)] += low
-                start += t_step
-                s += s_step
+
+@jit
+def convolve(x: Array, W: Array, b: Array, y: Array, s_h: int, s_w: int) -> None:
+    """Twin: ``reference.convolve``. The patches are read where they lie in the image, several of them at a time."""
+    n, h, w, c = x.shape
+    _, out_h, out_w, filters = y.shape
+    k_h, k_w, _, _ = W.shape
+    source, target = x.reshape(-1), y.reshape(-1)
+    run, row, step = uint(k_w * c), uint(w * c), uint(s_w * c)
+    size = uint(k_h) * run
+    # The weights and, after them, the bias, in rows that begin at multiples of a vector.
+    pitch = uint((filters + PITCH - 1) // PITCH * PITCH)
+    weights = _aligned((size + uint(1)) * pitch, W.dtype)
+    matrix = weights.reshape(int(size) + 1, int(pitch))
+    matrix[:-1, :filters] = W.reshape(int(size), filters)
+    matrix[-1, :filters] = b
+    starts = np.empty(TILE, np.uintp)
+    count, t = 0, uint(0)
+    for image in range(n):
+        for i in range(out_h):
+            start = uint((image * h + i * s_h) * w * c)
+            for _ in range(out_w):
+                starts[count] = start
+                start += step
+                count += 1
+                if count == TILE:
+                    _convolve_tile(
+                        source, starts, uint(0), row, uint(k_h), run, weights, pitch, target, t, uint(filters)
+                    )
+                    t += uint(TILE * filters)
+                    count = 0
+    for p in range(count):
+        _convolve_one(source, starts, uint(p), row, uint(k_h), run, weights, pitch, target, t, uint(filters))
+        t += uint(filters)
 
 
 @jit
@@ -165,9 +171,10 @@ def sum_patches(x: Array, dy: Array, sums: Array, s_h: int, s_w: int) -> None:
     listed_filter = np.empty(out_h * out_w * filters + 1, np.uintp)
     listed_place = np.empty(out_h * out_w * filters + 1, np.uintp)
     listed_value = np.empty(out_h * out_w * filters + 1, dy.dtype)
-    places = np.empty((filters, out_h * out_w + 3), np.uintp)
-    values = np.empty((filters, out_h * out_w + 3), dy.dtype)
-    counts = np.empty(filters, np.uintp)
+    room = uint(out_h * out_w)  # places of one filter
+    places = np.empty(room * uint(filters), np.uintp)
+    values = np.empty(room * uint(filters), dy.dtype)
+    ends = np.empty(filters, np.uintp)
     g = uint(0)
     for image in range(n):
         end = uint(0)
@@ -181,45 +188,63 @@ def sum_patches(x: Array, dy: Array, sums: Array, s_h: int, s_w: int) -> None:
                     listed_value[end] = value
                     end += uint(value != 0)
                     g += uint(1)
-        counts[:] = 0
+        for f in range(uint(filters)):
+            ends[f] = f * room
         for e in range(end):
             f = listed_filter[e]
-            k = counts[f]
-            places[f, k] = listed_place[e]
-            values[f, k] = listed_value[e]
-            counts[f] = k + uint(1)
+            k = ends[f]
+            places[k] = listed_place[e]
+            values[k] = listed_value[e]
+            ends[f] = k + uint(1)
         for f in range(uint(filters)):
-            block = f * uint(k_h) * run
-            _add_blocks(target, block, run, source, row, places[f], values[f], counts[f], run, k_h)
+            for k_i in range(uint(k_h)):
+                t = (f * uint(k_h) + k_i) * run
+                _add_runs(source, k_i * row, places, values, f * room, ends[f], target, t, run)
 
 
 @jit
 def add_filters(dy: Array, filters_: Array, x: Array, s_h: int, s_w: int) -> None:
     """Twin: ``reference.add_filters``, for a ``dy`` that is mostly zeros: these cost nothing.
 
-    At each place of the window, the filters whose ``dy`` is not zero are listed (without a branch) and added.
+    The entries of an image's ``dy`` that are not zero are listed (without a branch). The rows of the filters' windows
+    are taken one after another: one row of all filters is small enough for the fastest memory.
     """
     n, h, w, c = x.shape
     _, out_h, out_w, filters = dy.shape
     _, k_h, k_w, _ = filters_.shape
-    source, gradient, target = filters_.reshape(-1), dy.reshape(-1), x.reshape(-1)
-    run, row, size = uint(k_w * c), uint(w * c), uint(k_h * k_w * c)
-    places = np.empty(filters + 4, np.uintp)
-    values = np.empty(filters + 4, dy.dtype)
+    gradient, target = dy.reshape(-1), x.reshape(-1)
+    run = uint(k_w * c)
+    pitch = uint((k_w * c + PITCH - 1) // PITCH * PITCH)
+    size = uint(filters) * pitch
+    weights = _aligned(uint(k_h) * size, x.dtype)
+    weights.reshape(k_h, filters, int(pitch))[:, :, : k_w * c] = filters_.reshape(filters, k_h, k_w * c).transpose(
+        1, 0, 2
+    )
+    places = np.empty(out_h * out_w * filters + 1, np.uintp)
+    values = np.empty(out_h * out_w * filters + 1, dy.dtype)
+    ends = np.empty(out_h * out_w, np.uintp)
     g = uint(0)
     for image in range(n):
-        for i in range(out_h):
-            for j in range(out_w):
-                count = uint(0)
-                for f in range(uint(filters)):
-                    value = gradient[g]
-                    places[count] = f * size
-                    values[count] = value
-                    count += uint(value != 0)
-                    g += uint(1)
-                if count > 0:
-                    corner = uint(((image * h + i * s_h) * w + j * s_w) * c)
-                    _add_blocks(target, corner, row, source, run, places, values, count, run, k_h)
+        end = uint(0)
+        for p in range(uint(out_h * out_w)):
+            for f in range(uint(filters)):
+                value = gradient[g]
+                places[end] = f * pitch
+                values[end] = value
+                end += uint(value != 0)
+                g += uint(1)
+            ends[p] = end
+        for k_i in range(k_h):
+            first, p = uint(0), uint(0)
+            for i in range(out_h):
+                t = uint((image * h + i * s_h + k_i) * w * c)
+                for _ in range(out_w):
+                    end = ends[p]
+                    if end > first:
+                        _add_runs(weights, uint(k_i) * size, places, values, first, end, target, t, run)
+                    first = end
+                    p += uint(1)
+                    t += uint(s_w * c)
 
 
 @jit
@@ -370,3 +395,240 @@ def relu_backward(dy: Array, y: Array, dx: Array) -> None:
     gradient, output, target = dy.reshape(-1), y.reshape(-1), dx.reshape(-1)
     for i in range(uint(dy.size)):
         target[i] = gradient[i] if output[i] > 0 else gradient.dtype.type(0)
+
+
+# Vector instructions ------------------------------------------------------------------------------------------------
+#
+# The two innermost loops, whose sums stay in the processor's vector registers until they are complete. Compilers do not
+# arrive at this by themselves, so it is written out for LLVM, Numba's compiler. The Python of each function says what
+# it computes, and is itself compiled on processors without such registers, and to check bounds.
+
+
+class _VectorCode:
+    """Writes LLVM's instructions for vectors of a dtype."""
+
+    def __init__(self, context: Any, builder: Any, dtype: Any):
+        self.context, self.builder, self.bytes = context, builder, dtype.bitwidth // 8
+        self.lanes = VECTOR_BYTES // self.bytes
+        self.type = ir.VectorType(context.get_data_type(dtype), self.lanes)
+        self.name = f"v{self.lanes}f{dtype.bitwidth}"
+        self.alignment = ir.Constant(ir.IntType(32), self.bytes)
+
+    def integer(self, value: int) -> Any:
+        return ir.Constant(ir.IntType(64), value)
+
+    def variable(self, value: Any) -> Any:
+        """A variable; LLVM keeps it in a register."""
+        place = cgutils.alloca_once(self.builder, value.type)
+        self.builder.store(value, place)
+        return place
+
+    def element(self, pointer: Any, index: Any) -> Any:
+        """pointer[index]"""
+        return self.builder.load(self.builder.gep(pointer, [index]))
+
+    def splat(self, value: Any) -> Any:
+        """A vector with ``value`` in each lane."""
+        empty = ir.Constant(ir.VectorType(value.type, self.lanes), ir.Undefined)
+        zeros = ir.Constant(ir.VectorType(ir.IntType(32), self.lanes), [0] * self.lanes)
+        first = self.builder.insert_element(empty, value, ir.Constant(ir.IntType(32), 0))
+        return self.builder.shuffle_vector(first, empty, zeros)
+
+    def load(self, pointer: Any, index: Any, v: int, mask: Any = None) -> Any:
+        """The v-th vector from pointer[index] on; what is masked out is not read."""
+        place = self._place(pointer, index, v)
+        if mask is None:
+            return self.builder.load(place, align=self.bytes)
+        zeros = ir.Constant(self.type, [0.0] * self.lanes)
+        return self._call(f"masked.load.{self.name}.p0", self.type, place, self.alignment, mask, zeros)
+
+    def store(self, vector: Any, pointer: Any, index: Any, v: int, mask: Any = None) -> None:
+        """Store the v-th vector from pointer[index] on, but not what is masked out."""
+        place = self._place(pointer, index, v)
+        if mask is None:
+            self.builder.store(vector, place, align=self.bytes)
+        else:
+            self._call(f"masked.store.{self.name}.p0", ir.VoidType(), vector, place, self.alignment, mask)
+
+    def add_product(self, total: Any, a: Any, b: Any) -> None:
+        """total += a * b, for a variable ``total``."""
+        self.builder.store(self._call(f"fmuladd.{self.name}", self.type, a, b, self.builder.load(total)), total)
+
+    def blocks(self, width: Any, most: int) -> Iterator[tuple[Any, list[Any]]]:
+        """Write a loop over blocks of up to ``most`` vectors, with a case for each number of them.
+
+        Yields, for each case: where the block starts, and for each of its vectors a mask, None where it is full.
+        """
+        build = self.builder
+        with cgutils.for_range_slice(build, self.integer(0), width, self.integer(most * self.lanes)) as (start, _):
+            left = build.sub(width, start)
+            vectors = build.udiv(build.add(left, self.integer(self.lanes - 1)), self.integer(self.lanes))
+            largest, end = build.append_basic_block(), build.append_basic_block()
+            switch = build.switch(vectors, largest)  # also where there are more, and the mask is all true
+            for number in range(1, most + 1):
+                case = largest
+                if number < most:
+                    case = build.append_basic_block()
+                    switch.add_case(self.integer(number), case)
+                build.position_at_end(case)
+                last = build.sub(left, self.integer((number - 1) * self.lanes))
+                lanes = ir.Constant(ir.VectorType(ir.IntType(64), self.lanes), list(range(self.lanes)))
+                yield start, [None] * (number - 1) + [build.icmp_unsigned("<", lanes, self.splat(last))]
+                build.branch(end)
+            build.position_at_end(end)
+
+    def _place(self, pointer: Any, index: Any, v: int) -> Any:
+        first = self.builder.gep(pointer, [self.builder.add(index, self.integer(v * self.lanes))])
+        return self.builder.bitcast(first, self.type.as_pointer())
+
+    def _call(self, name: str, returns: Any, *args: Any) -> Any:
+        function = ir.FunctionType(returns, [arg.type for arg in args])
+        return self.builder.call(cgutils.get_or_insert_function(self.builder.module, function, f"llvm.{name}"), args)
+
+
+def _compiled_as(write: Callable[..., None]) -> Callable[[Function], Function]:
+    """In kernels, the decorated function is what ``write(code, *arguments)`` writes, in which arrays are pointers.
+
+    The vectors are of the first argument's dtype.
+    """
+
+    def decorate(function: Function) -> Function:
+        @intrinsic  # type: ignore[untyped-decorator]
+        def instructions(_: Any, arguments: Any) -> Any:
+            def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+                kinds = tuple(signature.args[0])
+                code = _VectorCode(context, builder, kinds[0].dtype)
+                given = [
+                    context.make_array(kind)(context, builder, value).data if isinstance(kind, types.Array) else value
+                    for kind, value in zip(kinds, cgutils.unpack_tuple(builder, values[0]), strict=True)
+                ]
+                write(code, *given)
+                return context.get_dummy_value()
+
+            return types.void(arguments), generate
+
+        @overload(function, strict=False)
+        def use(*_: Any) -> Any:
+            return (lambda *arguments: instructions(arguments)) if VECTOR_BYTES else function
+
+        return function
+
+    return decorate
+
+
+def _write_add_runs(
+    code: _VectorCode,
+    source: Any,
+    s: Any,
+    places: Any,
+    values: Any,
+    first: Any,
+    end: Any,
+    target: Any,
+    t: Any,
+    run: Any,
+) -> None:
+    build = code.builder
+    for r, masks in code.blocks(run, 8):
+        here = build.add(t, r)
+        sums = [code.variable(code.load(target, here, v, mask)) for v, mask in enumerate(masks)]
+        with cgutils.for_range_slice(build, first, end, code.integer(1)) as (k, _):
+            start = build.add(build.add(s, r), code.element(places, k))
+            value = code.splat(code.element(values, k))
+            for v, mask in enumerate(masks):
+                code.add_product(sums[v], value, code.load(source, start, v, mask))
+        for v, mask in enumerate(masks):
+            code.store(build.load(sums[v]), target, here, v, mask)
+
+
+@_compiled_as(_write_add_runs)
+def _add_runs(
+    source: Array,
+    s: Any,
+    places: Array,
+    values: Array,
+    first: Any,
+    end: Any,
+    target: Array,
+    t: Any,
+    run: Any,
+) -> None:
+    """Add values[k] times the run at source[s + places[k]], for first <= k < end, to the run at target[t]."""
+    for k in range(first, end):
+        for r in range(run):
+            target[t + r] += values[k] * source[s + places[k] + r]
+
+
+def _convolution_of(positions: int) -> Any:
+    """The function that convolves at some positions of the window at once."""
+
+    def write(
+        code: _VectorCode,
+        x: Any,
+        starts: Any,
+        p: Any,
+        row: Any,
+        rows: Any,
+        run: Any,
+        weights: Any,
+        pitch: Any,
+        y: Any,
+        t: Any,
+        filters: Any,
+    ) -> None:
+        build = code.builder
+        corners = [build.gep(x, [code.element(starts, build.add(p, code.integer(i)))]) for i in range(positions)]
+        for f, masks in code.blocks(filters, SUMS // positions):
+            bias = build.add(build.mul(build.mul(rows, run), pitch), f)
+            sums = [[code.variable(code.load(weights, bias, v)) for v in range(len(masks))] for _ in corners]
+            w = code.variable(f)
+            with cgutils.for_range(build, rows) as i:
+                patches = [build.gep(corner, [build.mul(i.index, row)]) for corner in corners]
+                with cgutils.for_range(build, run) as k:
+                    factors = [code.load(weights, build.load(w), v) for v in range(len(masks))]
+                    for patch, totals in zip(patches, sums, strict=True):
+                        number = code.splat(code.element(patch, k.index))
+                        for total, factor in zip(totals, factors, strict=True):
+                            code.add_product(total, number, factor)
+                    build.store(build.add(build.load(w), pitch), w)
+            for i, totals in enumerate(sums):
+                place = build.add(build.add(t, f), build.mul(filters, code.integer(i)))
+                for v, mask in enumerate(masks):
+                    code.store(build.load(totals[v]), y, place, v, mask)
+
+    @_compiled_as(write)
+    def convolve_positions(
+        x: Array,
+        starts: Array,
+        p: Any,
+        row: Any,
+        rows: Any,
+        run: Any,
+        weights: Array,
+        pitch: Any,
+        y: Array,
+        t: Any,
+        filters: Any,
+    ) -> None:
+        """Write the bias plus the patch at starts[p] times the weights to y[t], and so for some positions after it.
+
+        A patch is ``rows`` runs of ``run`` numbers, ``row`` apart. The weights are a matrix with rows ``pitch`` apart,
+        one for each number of a patch, and one more for the bias.
+        """
+        bias = rows * run * pitch
+        for i in range(uint(positions)):
+            to = t + i * filters
+            for f in range(filters):
+                y[to + f] = weights[bias + f]
+            w = uint(0)
+            for k_i in range(rows):
+                start = starts[p + i] + k_i * row
+                for k in range(run):
+                    for f in range(filters):
+                        y[to + f] += x[start + k] * weights[w + f]
+                    w += pitch
+
+    return convolve_positions
+
+
+_convolve_tile, _convolve_one = _convolution_of(TILE), _convolution_of(1)

@@ -56,6 +56,20 @@ def col2im(patches: Array, x: Array, k_h: int, k_w: int, s_h: int, s_w: int) -> 
             x[:, i * s_h : i * s_h + k_h, j * s_w : j * s_w + k_w] += windows[:, i, j]
 
 
+def convolve(x: Array, W: Array, b: Array, y: Array, s_h: int, s_w: int) -> None:
+    """Multiply each patch with the weights of every filter, and add the bias: im2col(x) @ W + b.
+
+    x  (n, h, w, c)
+    W  (k_h, k_w, c, filters)
+    b  (filters,)
+    y  (n, out_h, out_w, filters)
+    """
+    k_h, k_w, c, filters = W.shape
+    patches = np.empty((y.size // filters, k_h * k_w * c), x.dtype)
+    im2col(x, k_h, k_w, s_h, s_w, patches)
+    y[...] = (patches @ W.reshape(-1, filters) + b).reshape(y.shape)
+
+
 def sum_patches(x: Array, dy: Array, sums: Array, s_h: int, s_w: int) -> None:
     """Add up the patches of ``x``, weighted by ``dy``, for each filter: dy.T @ im2col(x).
 

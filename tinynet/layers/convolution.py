@@ -1,8 +1,9 @@
-"""The three products of a convolution, each computed in whichever of two ways is cheaper.
+"""The three products of a convolution, each computed in the way that is cheapest.
 
     y  = im2col(x) @ W + b        dW = im2col(x).T @ dy        dx = col2im(dy @ W.T)
 
-Dense: just so, on the patches of a few images at a time, which stay in the processor's cache.
+Dense: just so, on the patches of a few images at a time, which stay in the processor's cache. For y there need be no
+patch matrix, where the weights stay in the cache and there are vector registers: a kernel reads the patches in place.
 
 Sparse: one factor is mostly zeros, and only its other numbers are multiplied. The gradient that reaches a convolution
 through 2x2 max-pooling and ReLU is: of four numbers in a window one gets the gradient, and ReLU stops half of these.
@@ -26,6 +27,7 @@ from tinynet.layers.layer import Array, Shape
 from tinynet.layers.window import Window
 
 PATCH_BYTES = 1 << 19  # how much of a patch matrix is made at a time
+WEIGHT_BYTES = 1 << 19  # weights that stay in the processor's cache need no patch matrix
 
 # What a product costs, in multiplications: the matrix product makes DENSE_SPEED of them in the time that the sparse
 # kernels need for one, and these need as much time to start a run of numbers as for RUN_START multiplications.
@@ -57,6 +59,9 @@ def convolve(x: Array, W: Array, b: Array, window: Window) -> Array:
     """y = im2col(x) @ W + b, as images."""
     (n, h, w, _), filters = x.shape, len(b)
     y = np.empty((n, *window.output_size(h, w), filters), x.dtype)
+    if kernels.VECTOR_BYTES and W.nbytes <= WEIGHT_BYTES:
+        kernels.convolve(x, W, b, y, *window.strides)
+        return y
     weights = np.vstack([W.reshape(-1, filters), b])  # the bias is one more weight, whose input is always 1
     for images, patches in patch_matrices(x, window):
         np.matmul(patches, weights, out=y[images].reshape(-1, filters))
