@@ -177,12 +177,12 @@ def test_an_optimizer_is_not_passed_on_to_a_model_of_other_shapes(make):
 
 def test_an_optimizer_of_ones_own():
     class SignDescent(Optimizer):
-        def update(self, name: str, w: np.ndarray, g: np.ndarray, lr: float) -> None:
+        def update(self, w: np.ndarray, g: np.ndarray, lr: float, *remembered: np.ndarray) -> None:
             w -= lr * np.sign(g)
 
     optimizer, params = SignDescent(0.5, weight_decay=0.5), {"w": np.array([1.0, 2.0])}
     optimizer.step(params, {"w": np.array([7.0, -0.1])})
     np.testing.assert_array_equal(params["w"], [0.25, 2])
     assert get_optimizer(optimizer) is optimizer
-    with pytest.raises(NotImplementedError, match=r"Optimizer does not define update\(name, w, g, lr\)"):
+    with pytest.raises(NotImplementedError, match=r"Optimizer does not define update\(w, g, lr, \*remembered\)"):
         Optimizer(0.5).step(params, {"w": np.ones(2)})

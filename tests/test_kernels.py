@@ -104,6 +104,13 @@ def convolve(s: Setting) -> list[Any]:
     ]
 
 
+def matmul(s: Setting) -> list[Any]:
+    size, rows, first = s.c, s.h * s.w, s.spare
+    shape = (size, first + rows) if s.padding == "same" else (first + rows, size)
+    x = s.numbers(*shape, special=True)
+    return [x, s.numbers(size, s.filters), s.numbers(s.filters), s.numbers(rows, s.filters), s.padding == "same", first]
+
+
 def add_filters(s: Setting) -> list[Any]:
     return [
         s.dy(s.n, *s.out, s.filters),
@@ -155,6 +162,7 @@ TWINS: dict[str, Callable[[Setting], list[Any]]] = {
     "im2col_transposed": im2col_transposed,
     "col2im": col2im,
     "convolve": convolve,
+    "matmul": matmul,
     "sum_patches": sum_patches,
     "add_filters": add_filters,
     "average_pool": average_pool,

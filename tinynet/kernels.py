@@ -34,7 +34,8 @@ VECTOR_BYTES = 64 if _features.get("avx512f") else 32 if _features.get("avx2") a
 if numba.config.DISABLE_JIT or numba.config.BOUNDSCHECK:
     VECTOR_BYTES = 0
 SUMS = 24 if VECTOR_BYTES == 64 else 12
-TILE = 6  # positions of a window whose sums are kept there at once
+TILE = 6  # rows whose sums are kept there at once
+COLUMNS = 64  # of a matrix that are multiplied at a time
 PITCH = 16  # numbers: rows of weights begin at multiples of it, which is where a vector does
 
 
@@ -127,15 +128,11 @@ def convolve(x: Array, W: Array, b: Array, y: Array, s_h: int, s_w: int) -> None
     n, h, w, c = x.shape
     _, out_h, out_w, filters = y.shape
     k_h, k_w, _, _ = W.shape
-    source, target = x.reshape(-1), y.reshape(-1)
-    run, row, step = uint(k_w * c), uint(w * c), uint(s_w * c)
-    size = uint(k_h) * run
-    # The weights and, after them, the bias, in rows that begin at multiples of a vector.
-    pitch = uint((filters + PITCH - 1) // PITCH * PITCH)
-    weights = _aligned((size + uint(1)) * pitch, W.dtype)
-    matrix = weights.reshape(int(size) + 1, int(pitch))
-    matrix[:-1, :filters] = W.reshape(int(size), filters)
-    matrix[-1, :filters] = b
+    source, target, bias, one = x.reshape(-1), y.reshape(-1), b.reshape(-1), uint(1)
+    run, runs, row, step, width = uint(k_w * c), uint(k_h), uint(w * c), uint(s_w * c), uint(filters)
+    pitch = (width + uint(PITCH - 1)) // uint(PITCH) * uint(PITCH)
+    weights = _aligned(runs * run * pitch, W.dtype)
+    weights.reshape(k_h * k_w * c, int(pitch))[:, :filters] = W.reshape(-1, filters)
     starts = np.empty(TILE, np.uintp)
     count, t = 0, uint(0)
     for image in range(n):
@@ -146,14 +143,56 @@ def convolve(x: Array, W: Array, b: Array, y: Array, s_h: int, s_w: int) -> None
                 start += step
                 count += 1
                 if count == TILE:
-                    _convolve_tile(
-                        source, starts, uint(0), row, uint(k_h), run, weights, pitch, target, t, uint(filters)
+                    _multiply_tile(
+                        source,
+                        starts,
+                        uint(0),
+                        runs,
+                        row,
+                        run,
+                        one,
+                        weights,
+                        uint(0),
+                        pitch,
+                        bias,
+                        target,
+                        t,
+                        width,
+                        width,
                     )
-                    t += uint(TILE * filters)
+                    t += uint(TILE) * width
                     count = 0
-    for p in range(count):
-        _convolve_one(source, starts, uint(p), row, uint(k_h), run, weights, pitch, target, t, uint(filters))
-        t += uint(filters)
+    for p in range(uint(count)):
+        _multiply_row(source, starts, p, runs, row, run, one, weights, uint(0), pitch, bias, target, t, width, width)
+        t += width
+
+
+@jit
+def matmul(x: Array, W: Array, b: Array, y: Array, transposed: bool, first: int) -> None:
+    """Twin: ``reference.matmul``. Some columns of W at a time, which stay in the processor's cache."""
+    size, columns = W.shape
+    rows, width = len(y), uint(x.shape[1])
+    source, weights, target = x.reshape(-1), W.reshape(-1), y.reshape(-1)
+    next_row, step = (uint(1), width) if transposed else (width, uint(1))
+    one, pitch = uint(1), uint(columns)
+    starts = np.empty(rows, np.uintp)
+    for i in range(rows):
+        starts[i] = uint(first + i) * next_row
+    for column in range(0, columns, COLUMNS):
+        w, block, bias = uint(column), uint(min(COLUMNS, columns - column)), b[column:]
+        i, t = uint(0), uint(column)
+        while i + uint(TILE) <= uint(rows):
+            _multiply_tile(
+                source, starts, i, one, one, uint(size), step, weights, w, pitch, bias, target, t, pitch, block
+            )
+            i += uint(TILE)
+            t += uint(TILE) * pitch
+        while i < uint(rows):
+            _multiply_row(
+                source, starts, i, one, one, uint(size), step, weights, w, pitch, bias, target, t, pitch, block
+            )
+            i += one
+            t += pitch
 
 
 @jit
@@ -559,76 +598,82 @@ def _add_runs(
             target[t + r] += values[k] * source[s + places[k] + r]
 
 
-def _convolution_of(positions: int) -> Any:
-    """The function that convolves at some positions of the window at once."""
+def _products_of(rows: int) -> Any:
+    """The function that multiplies some rows with a matrix at once."""
 
     def write(
         code: _VectorCode,
         x: Any,
         starts: Any,
         p: Any,
-        row: Any,
-        rows: Any,
+        runs: Any,
+        next_run: Any,
         run: Any,
-        weights: Any,
+        step: Any,
+        W: Any,
+        w: Any,
         pitch: Any,
+        b: Any,
         y: Any,
         t: Any,
-        filters: Any,
+        next_t: Any,
+        width: Any,
     ) -> None:
         build = code.builder
-        corners = [build.gep(x, [code.element(starts, build.add(p, code.integer(i)))]) for i in range(positions)]
-        for f, masks in code.blocks(filters, SUMS // positions):
-            bias = build.add(build.mul(build.mul(rows, run), pitch), f)
-            sums = [[code.variable(code.load(weights, bias, v)) for v in range(len(masks))] for _ in corners]
-            w = code.variable(f)
-            with cgutils.for_range(build, rows) as i:
-                patches = [build.gep(corner, [build.mul(i.index, row)]) for corner in corners]
+        corners = [build.gep(x, [code.element(starts, build.add(p, code.integer(i)))]) for i in range(rows)]
+        for r, masks in code.blocks(width, SUMS // rows):
+            sums = [[code.variable(code.load(b, r, v, mask)) for v, mask in enumerate(masks)] for _ in corners]
+            place = code.variable(build.add(w, r))
+            with cgutils.for_range(build, runs) as i:
+                run_starts = [build.gep(corner, [build.mul(i.index, next_run)]) for corner in corners]
                 with cgutils.for_range(build, run) as k:
-                    factors = [code.load(weights, build.load(w), v) for v in range(len(masks))]
-                    for patch, totals in zip(patches, sums, strict=True):
-                        number = code.splat(code.element(patch, k.index))
+                    factors = [code.load(W, build.load(place), v, mask) for v, mask in enumerate(masks)]
+                    for start, totals in zip(run_starts, sums, strict=True):
+                        number = code.splat(code.element(start, build.mul(k.index, step)))
                         for total, factor in zip(totals, factors, strict=True):
                             code.add_product(total, number, factor)
-                    build.store(build.add(build.load(w), pitch), w)
+                    build.store(build.add(build.load(place), pitch), place)
             for i, totals in enumerate(sums):
-                place = build.add(build.add(t, f), build.mul(filters, code.integer(i)))
+                to = build.add(build.add(t, r), build.mul(next_t, code.integer(i)))
                 for v, mask in enumerate(masks):
-                    code.store(build.load(totals[v]), y, place, v, mask)
+                    code.store(build.load(totals[v]), y, to, v, mask)
 
     @_compiled_as(write)
-    def convolve_positions(
+    def multiply_rows(
         x: Array,
         starts: Array,
         p: Any,
-        row: Any,
-        rows: Any,
+        runs: Any,
+        next_run: Any,
         run: Any,
-        weights: Array,
+        step: Any,
+        W: Array,
+        w: Any,
         pitch: Any,
+        b: Array,
         y: Array,
         t: Any,
-        filters: Any,
+        next_t: Any,
+        width: Any,
     ) -> None:
-        """Write the bias plus the patch at starts[p] times the weights to y[t], and so for some positions after it.
+        """Write the row at starts[p] of x, times W, plus b, to y[t]; the next row to y[t + next_t], and so on.
 
-        A patch is ``rows`` runs of ``run`` numbers, ``row`` apart. The weights are a matrix with rows ``pitch`` apart,
-        one for each number of a patch, and one more for the bias.
+        A row of x is ``runs`` runs of ``run`` numbers: the runs begin ``next_run`` apart, their numbers are ``step``
+        apart. The matrix begins at W[w], its rows are ``pitch`` apart, and ``width`` numbers of each are used.
         """
-        bias = rows * run * pitch
-        for i in range(uint(positions)):
-            to = t + i * filters
-            for f in range(filters):
-                y[to + f] = weights[bias + f]
-            w = uint(0)
-            for k_i in range(rows):
-                start = starts[p + i] + k_i * row
+        for i in range(uint(rows)):
+            to = t + i * next_t
+            for r in range(width):
+                y[to + r] = b[r]
+            place = w
+            for j in range(runs):
+                start = starts[p + i] + j * next_run
                 for k in range(run):
-                    for f in range(filters):
-                        y[to + f] += x[start + k] * weights[w + f]
-                    w += pitch
+                    for r in range(width):
+                        y[to + r] += x[start + k * step] * W[place + r]
+                    place += pitch
 
-    return convolve_positions
+    return multiply_rows
 
 
-_convolve_tile, _convolve_one = _convolution_of(TILE), _convolution_of(1)
+_multiply_tile, _multiply_row = _products_of(TILE), _products_of(1)

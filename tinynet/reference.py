@@ -56,6 +56,18 @@ def col2im(patches: Array, x: Array, k_h: int, k_w: int, s_h: int, s_w: int) -> 
             x[:, i * s_h : i * s_h + k_h, j * s_w : j * s_w + k_w] += windows[:, i, j]
 
 
+def matmul(x: Array, W: Array, b: Array, y: Array, transposed: bool, first: int) -> None:
+    """Write rows of x @ W + b, or of x.T @ W + b if ``transposed``, from row ``first`` on, as many as ``y`` has.
+
+    x  (n, size), or (size, n) if transposed
+    W  (size, columns)
+    b  (columns,)
+    y  (n or fewer, columns)
+    """
+    rows = x.T if transposed else x
+    y[...] = rows[first : first + len(y)] @ W + b
+
+
 def convolve(x: Array, W: Array, b: Array, y: Array, s_h: int, s_w: int) -> None:
     """Multiply each patch with the weights of every filter, and add the bias: im2col(x) @ W + b.
 

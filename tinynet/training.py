@@ -22,6 +22,7 @@ import numpy.typing as npt
 from tinynet import parallel
 from tinynet.callbacks.callback import CallbackList
 from tinynet.layers.outer_products import OuterProducts
+from tinynet.layers.products import transposed_times
 from tinynet.memory import keep_freed_memory
 
 if TYPE_CHECKING:
@@ -31,7 +32,8 @@ Array = npt.NDArray[Any]
 
 SHARD_SIZE = 32  # samples: enough for efficient matrix products, few enough to share a batch of 128 among four cores
 WAVE_SIZE = 8  # shards: how many sets of gradients are in memory at a time
-PART_SIZE = 1 << 18  # numbers of a sum of outer products that one thread works out
+PART_SIZE = 1 << 16  # numbers of a sum of outer products that are worked out at a time
+WORTH_THREADS = 1 << 18  # numbers to compute: fewer are done before another thread has begun
 
 
 class DivergenceError(FloatingPointError):
@@ -126,21 +128,20 @@ def run_batch(model: Sequential, x: Array, classes: Array, *, gradients: bool) -
 
 def add_up(grads: dict[str, Any], num_threads: int) -> None:
     """Replace each ``OuterProducts`` with its sum, of which the threads work out some rows each."""
-    parts: list[tuple[Array, Array, Array]] = []
+    parts: list[tuple[Array, Array, slice, Array]] = []
     for key, grad in grads.items():
         if isinstance(grad, OuterProducts):
             left, right = grad.factors()
             grads[key] = total = np.empty((left.shape[1], right.shape[1]), left.dtype)
-            step = max(1, PART_SIZE // right.shape[1])
-            parts += [(left[:, i : i + step], right, total[i : i + step]) for i in range(0, len(total), step)]
+            for rows in batches(len(total), max(1, PART_SIZE // right.shape[1])):
+                parts.append((left, right, rows, total[rows]))
 
     @np.errstate(over="ignore", invalid="ignore")
-    def add_part(part: tuple[Array, Array, Array]) -> None:
-        left, right, total = part
-        np.matmul(left.T, right, out=total)
+    def add_part(part: tuple[Array, Array, slice, Array]) -> None:
+        transposed_times(*part)
 
-    small = sum(total.size for _, _, total in parts) <= PART_SIZE
-    parallel.run_all(add_part, parts, 1 if small else num_threads)
+    large = sum(total.size for *_, total in parts) > WORTH_THREADS
+    parallel.share_out(add_part, parts, num_threads if large else 1)
 
 
 def train_step(model: Sequential, x: Array, classes: Array, where: str = "on this batch") -> BatchResult:
@@ -154,7 +155,13 @@ def train_step(model: Sequential, x: Array, classes: Array, where: str = "on thi
         result = run_batch(model, x, classes, gradients=True)
     refuse_divergence(model, x, result, where)
     _, _, optimizer = model.up_to_logits()
-    optimizer.step(model.params, result.grads)
+
+
+    def run(update: Callable[[list[Array]], None], blocks: list[list[Array]]) -> None:
+        large = sum(block[0].size for block in blocks) > WORTH_THREADS
+        parallel.share_out(update, blocks, model.num_threads if large else 1)
+
+    optimizer.step(model.params, result.grads, run)
     result.grads = {}
     return result
 

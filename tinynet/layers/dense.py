@@ -10,6 +10,7 @@ import numpy as np
 from tinynet.initializers import Initializer
 from tinynet.layers.layer import Array, Gradients, Layer, Shape, UnsummedGradients
 from tinynet.layers.outer_products import OuterProducts
+from tinynet.layers.products import times, times_transposed
 from tinynet.layers.weighted import Weighted
 from tinynet.regularizers import Regularizer
 from tinynet.validation import check_int
@@ -85,7 +86,7 @@ class Dense(Weighted):
     def forward(self, x: Array) -> tuple[Array, Any]:
         x = self.check_input(x)
         W, b = self.weights(x.dtype)
-        y = x @ W + b
+        y = times(x, W, b)  # x @ W + b
         y, activation_cache = self.activation.forward(y)
         return y, (x, activation_cache)
 
@@ -107,5 +108,5 @@ class Dense(Weighted):
         dy = self.check_gradient(dy, len(x), x.dtype)
         dy, _ = self.activation.backward(dy, activation_cache)
         W, _ = self.weights(x.dtype)
-        dx = (W @ dy.T).T if need_dx else None  # dy @ W.T, in the order in which BLAS need not transpose the large W
+        dx = times_transposed(dy, W) if need_dx else None  # dy @ W.T
         return x, dy, dx

@@ -74,8 +74,8 @@ class Adam(Optimizer):
         if not self.epsilon:
             raise ValueError("Adam: epsilon must be above 0, such as 1e-7: a gradient of 0 would give 0 / 0.")
 
-    def update(self, name: str, w: Array, g: Array, lr: float) -> None:
-        m, v = self.remembered("m", name, w), self.remembered("v", name, w)
+    def update(self, w: Array, g: Array, lr: float, *remembered: Array) -> None:
+        m, v = remembered
         t = self.iterations + 1
         m += (1 - self.beta_1) * (g - m)
         v += (1 - self.beta_2) * (g * g - v)

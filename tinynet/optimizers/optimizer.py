@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,15 @@ from tinynet.optimizers.schedules import LearningRateSchedule
 from tinynet.validation import check_number, reject_arguments
 
 Array = npt.NDArray[Any]
+Run = Callable[[Callable[[list[Array]], None], list[list[Array]]], object]
+
+BLOCK_SIZE = 1 << 16  # numbers of a parameter that are updated at a time
+
+
+def one_after_another(function: Callable[[list[Array]], None], blocks: list[list[Array]]) -> None:
+    """Call ``function`` with each block."""
+    for block in blocks:
+        function(block)
 
 
 class Optimizer:
@@ -20,7 +29,7 @@ class Optimizer:
     For each parameter w with gradient g, at the learning rate lr of this step:
 
         w = w - lr * weight_decay * w                  if weight_decay
-        update(name, w, g, lr)
+        update(w, g, lr, *remembered)                  remembered: an array like w for each of the slots
 
     Source: I. Loshchilov, F. Hutter, "Decoupled Weight Decay Regularization", 2019, section 2 (weight decay).
 
@@ -37,7 +46,7 @@ class Optimizer:
 
     Example:
         >>> class SignDescent(Optimizer):
-        ...     def update(self, name, w, g, lr):
+        ...     def update(self, w, g, lr, *remembered):
         ...         w -= lr * np.sign(g)
         >>> params = {"w": np.array([1.0, 2.0])}
         >>> SignDescent(0.5).step(params, {"w": np.array([0.1, -100.0])})
@@ -116,8 +125,11 @@ class Optimizer:
         for slot in self.slots:
             setattr(self, slot, arrays[slot])
 
-    def step(self, params: Mapping[str, Array], grads: Mapping[str, Array]) -> None:
+    def step(self, params: Mapping[str, Array], grads: Mapping[str, Array], run: Run = one_after_another) -> None:
         """Update every array in ``params`` in place from the gradient of the same name and shape.
+
+        Large arrays are updated some rows at a time, which stay in the processor's cache meanwhile. ``run`` calls a
+        function with each of these blocks; they are independent, so it may use several threads.
 
         Raises:
             ValueError: the names or shapes of the two differ, or the parameters are not those of earlier steps.
@@ -136,19 +148,42 @@ class Optimizer:
                         "give every model an optimizer of its own."
                     )
         lr = self.learning_rate
-        for name, w in params.items():
+
+        def update_block(block: list[Array]) -> None:
+            w, g, *remembered = block
             if self.weight_decay:
                 w -= lr * self.weight_decay * w
-            self.update(name, w, grads[name], lr)
+            self.update(w, g, lr, *remembered)
+
+        blocks: list[list[Array]] = []
+        for name, w in params.items():
+            arrays = [w, grads[name], *(self._remembered(slot, name, w) for slot in self.slots_in_use())]
+            blocks += [[array[rows] for array in arrays] for rows in _blocks_of_rows(w)]
+        run(update_block, blocks)
         self.iterations += 1
 
-    def update(self, name: str, w: Array, g: Array, lr: float) -> None:
-        """Move the parameter ``w`` in place along its gradient ``g``, at the learning rate ``lr``."""
-        raise NotImplementedError(f"{type(self).__name__} does not define update(name, w, g, lr).")
+    def update(self, w: Array, g: Array, lr: float, *remembered: Array) -> None:
+        """Move the parameter ``w`` in place along its gradient ``g``, at the learning rate ``lr``.
 
-    def remembered(self, slot: str, name: str, w: Array) -> Array:
+        It is called with some rows of a large array at a time, so it treats every number alone.
+        """
+        raise NotImplementedError(f"{type(self).__name__} does not define update(w, g, lr, *remembered).")
+
+    def slots_in_use(self) -> tuple[str, ...]:
+        """The slots whose arrays ``update`` is given: all, unless a subclass says otherwise."""
+        return self.slots
+
+    def _remembered(self, slot: str, name: str, w: Array) -> Array:
         """The array that ``slot`` holds for the parameter ``w``; it starts at zero."""
         arrays: dict[str, Array] = getattr(self, slot)
         if name not in arrays:
             arrays[name] = np.zeros_like(w)
         return arrays[name]
+
+
+def _blocks_of_rows(w: Array) -> list[Any]:
+    """Slices of about BLOCK_SIZE numbers along the first axis."""
+    if w.size <= BLOCK_SIZE or not w.ndim:
+        return [...]
+    step = max(1, BLOCK_SIZE * len(w) // w.size)
+    return [slice(start, start + step) for start in range(0, len(w), step)]

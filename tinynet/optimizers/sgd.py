@@ -63,11 +63,14 @@ class SGD(Optimizer):
         if self.nesterov and not self.momentum:
             raise ValueError("SGD: nesterov=True needs a momentum above 0, such as momentum=0.9.")
 
-    def update(self, name: str, w: Array, g: Array, lr: float) -> None:
+    def slots_in_use(self) -> tuple[str, ...]:
+        return self.slots if self.momentum else ()
+
+    def update(self, w: Array, g: Array, lr: float, *remembered: Array) -> None:
         if not self.momentum:
             w -= lr * g
             return
-        v = self.remembered("velocity", name, w)
+        (v,) = remembered
         v *= self.momentum
         v -= lr * g
         if self.nesterov:
