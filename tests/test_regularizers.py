@@ -33,7 +33,7 @@ def test_the_sum_of_squares_and_its_gradient():
 
 @pytest.mark.parametrize("nested", [False, True])
 def test_loss_and_gradients_gain_it_once_a_batch(nested):
-    """75 samples are three shards: a term for each would count three times."""
+    """75 samples are several shards: a term for each would count several times."""
     model, plain = network(L2(0.5), "l2", nested), network(nested=nested)
     (loss, grads), (plain_loss, plain_grads) = model.loss_and_gradients(X, Y), plain.loss_and_gradients(X, Y)
     kernels = [name for name in model.params if name.endswith("W")]

@@ -449,7 +449,7 @@ def test_a_batch_cut_into_waves_and_shards_gives_the_gradients_of_the_whole(monk
     monkeypatch.setattr(training, "PART_SIZE", part_size)
     monkeypatch.setattr(training, "WORTH_THREADS", 1)
     model = cnn(num_threads).astype(np.float64)
-    n = 2 * training.WAVE_SIZE * training.SHARD_SIZE + 3
+    n = 2 * training.WAVE_SIZE + 3
     images, classes = np.tile(IMAGES, (2, 1, 1, 1))[:n].astype(np.float64), np.tile(IMAGE_CLASSES, 2)[:n]
     loss, grads = model.loss_and_gradients(images, classes)
     network, _, _ = model.up_to_logits()

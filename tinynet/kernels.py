@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 from llvmlite import ir
 from numba import types
-from numba.core import cgutils
+from numba.core import cgutils, config
 from numba.extending import intrinsic, overload
 
 Array = npt.NDArray[Any]
@@ -31,7 +31,7 @@ SETTINGS: dict[str, Any] = {"nogil": True, "fastmath": {"contract"}, "error_mode
 # What a vector register holds, in bytes, and how many sums are kept in such registers; the rest are for factors.
 _features = llvmlite.binding.get_host_cpu_features()
 VECTOR_BYTES = 64 if _features.get("avx512f") else 32 if _features.get("avx2") and _features.get("fma") else 0
-if numba.config.DISABLE_JIT or numba.config.BOUNDSCHECK:
+if config.DISABLE_JIT or config.BOUNDSCHECK:  # type: ignore[attr-defined]
     VECTOR_BYTES = 0
 SUMS = 24 if VECTOR_BYTES == 64 else 12
 TILE = 6  # rows whose sums are kept there at once
@@ -128,11 +128,13 @@ def convolve(x: Array, W: Array, b: Array, y: Array, s_h: int, s_w: int) -> None
     n, h, w, c = x.shape
     _, out_h, out_w, filters = y.shape
     k_h, k_w, _, _ = W.shape
-    source, target, bias, one = x.reshape(-1), y.reshape(-1), b.reshape(-1), uint(1)
+    source, target, bias = x.reshape(-1), y.reshape(-1), b.reshape(-1)
     run, runs, row, step, width = uint(k_w * c), uint(k_h), uint(w * c), uint(s_w * c), uint(filters)
     pitch = (width + uint(PITCH - 1)) // uint(PITCH) * uint(PITCH)
     weights = _aligned(runs * run * pitch, W.dtype)
     weights.reshape(k_h * k_w * c, int(pitch))[:, :filters] = W.reshape(-1, filters)
+    patches = (runs, row, run, uint(1))
+    matrix = (weights, uint(0), pitch, bias)
     starts = np.empty(TILE, np.uintp)
     count, t = 0, uint(0)
     for image in range(n):
@@ -143,27 +145,11 @@ def convolve(x: Array, W: Array, b: Array, y: Array, s_h: int, s_w: int) -> None
                 start += step
                 count += 1
                 if count == TILE:
-                    _multiply_tile(
-                        source,
-                        starts,
-                        uint(0),
-                        runs,
-                        row,
-                        run,
-                        one,
-                        weights,
-                        uint(0),
-                        pitch,
-                        bias,
-                        target,
-                        t,
-                        width,
-                        width,
-                    )
+                    _multiply_tile(source, starts, uint(0), *patches, *matrix, target, t, width, width)
                     t += uint(TILE) * width
                     count = 0
     for p in range(uint(count)):
-        _multiply_row(source, starts, p, runs, row, run, one, weights, uint(0), pitch, bias, target, t, width, width)
+        _multiply_row(source, starts, p, *patches, *matrix, target, t, width, width)
         t += width
 
 
@@ -176,21 +162,18 @@ def matmul(x: Array, W: Array, b: Array, y: Array, transposed: bool, first: int)
     next_row, step = (uint(1), width) if transposed else (width, uint(1))
     one, pitch = uint(1), uint(columns)
     starts = np.empty(rows, np.uintp)
-    for i in range(rows):
-        starts[i] = uint(first + i) * next_row
+    for row in range(rows):
+        starts[row] = uint(first + row) * next_row
+    one_run = (one, one, uint(size), step)
     for column in range(0, columns, COLUMNS):
-        w, block, bias = uint(column), uint(min(COLUMNS, columns - column)), b[column:]
-        i, t = uint(0), uint(column)
+        matrix = (weights, uint(column), pitch, b[column:])
+        block, i, t = uint(min(COLUMNS, columns - column)), uint(0), uint(column)
         while i + uint(TILE) <= uint(rows):
-            _multiply_tile(
-                source, starts, i, one, one, uint(size), step, weights, w, pitch, bias, target, t, pitch, block
-            )
+            _multiply_tile(source, starts, i, *one_run, *matrix, target, t, pitch, block)
             i += uint(TILE)
             t += uint(TILE) * pitch
         while i < uint(rows):
-            _multiply_row(
-                source, starts, i, one, one, uint(size), step, weights, w, pitch, bias, target, t, pitch, block
-            )
+            _multiply_row(source, starts, i, *one_run, *matrix, target, t, pitch, block)
             i += one
             t += pitch
 
@@ -274,15 +257,15 @@ def add_filters(dy: Array, filters_: Array, x: Array, s_h: int, s_w: int) -> Non
                 g += uint(1)
             ends[p] = end
         for k_i in range(k_h):
-            first, p = uint(0), uint(0)
+            first = place = uint(0)
             for i in range(out_h):
                 t = uint((image * h + i * s_h + k_i) * w * c)
                 for _ in range(out_w):
-                    end = ends[p]
+                    end = ends[place]
                     if end > first:
                         _add_runs(weights, uint(k_i) * size, places, values, first, end, target, t, run)
                     first = end
-                    p += uint(1)
+                    place += uint(1)
                     t += uint(s_w * c)
 
 
@@ -306,7 +289,7 @@ def _better(value: Any, best: Any) -> Any:
 def max_pool(x: Array, k_h: int, k_w: int, s_h: int, s_w: int, pads: Any, y: Array, argmax: Array) -> None:
     """Twin: ``reference.max_pool``. The window is clipped to the image, so there is no padding that could win.
 
-    Windows of 2x2, the usual ones, have a loop of their own: it compares all four entries before it stores anything.
+    Windows of 2x2, the usual ones, have a loop of their own.
     """
     n, h, w, c = x.shape
     out_h, out_w = y.shape[1:3]
@@ -322,20 +305,7 @@ def max_pool(x: Array, k_h: int, k_w: int, s_h: int, s_w: int, pads: Any, y: Arr
                 first = np.int32(i_start * w + j_start)
                 s = uint((image * h * w + first) * c)
                 if i_stop - i_start == 2 and j_stop - j_start == 2:
-                    second, third, fourth = np.int32(first + 1), np.int32(first + w), np.int32(first + w + 1)
-                    for channel in range(channels):
-                        best, where = source[s + channel], first
-                        value = source[s + channels + channel]
-                        wins = _better(value, best)
-                        best, where = value if wins else best, second if wins else where
-                        value = source[s + row + channel]
-                        wins = _better(value, best)
-                        best, where = value if wins else best, third if wins else where
-                        value = source[s + row + channels + channel]
-                        wins = _better(value, best)
-                        best, where = value if wins else best, fourth if wins else where
-                        largest[t + channel] = best
-                        place[t + channel] = where
+                    _max_of_four(source, s, row, largest, place, t, first, np.int32(w), channels)
                 else:
                     for channel in range(channels):
                         largest[t + channel] = source[s + channel]
@@ -451,14 +421,14 @@ class _VectorCode:
         self.lanes = VECTOR_BYTES // self.bytes
         self.type = ir.VectorType(context.get_data_type(dtype), self.lanes)
         self.name = f"v{self.lanes}f{dtype.bitwidth}"
-        self.alignment = ir.Constant(ir.IntType(32), self.bytes)
+        self.indices = ir.VectorType(ir.IntType(32), self.lanes)
 
     def integer(self, value: int) -> Any:
         return ir.Constant(ir.IntType(64), value)
 
     def variable(self, value: Any) -> Any:
         """A variable; LLVM keeps it in a register."""
-        place = cgutils.alloca_once(self.builder, value.type)
+        place = cgutils.alloca_once(self.builder, value.type)  # type: ignore[no-untyped-call]
         self.builder.store(value, place)
         return place
 
@@ -475,19 +445,21 @@ class _VectorCode:
 
     def load(self, pointer: Any, index: Any, v: int, mask: Any = None) -> Any:
         """The v-th vector from pointer[index] on; what is masked out is not read."""
-        place = self._place(pointer, index, v)
+        place = self._place(pointer, index, v, self.type)
         if mask is None:
             return self.builder.load(place, align=self.bytes)
-        zeros = ir.Constant(self.type, [0.0] * self.lanes)
-        return self._call(f"masked.load.{self.name}.p0", self.type, place, self.alignment, mask, zeros)
+        alignment, zeros = ir.Constant(ir.IntType(32), self.bytes), ir.Constant(self.type, [0.0] * self.lanes)
+        return self._call(f"masked.load.{self.name}.p0", self.type, place, alignment, mask, zeros)
 
     def store(self, vector: Any, pointer: Any, index: Any, v: int, mask: Any = None) -> None:
-        """Store the v-th vector from pointer[index] on, but not what is masked out."""
-        place = self._place(pointer, index, v)
+        """Store the v-th vector, of numbers or of indices, from pointer[index] on, but not what is masked out."""
+        place = self._place(pointer, index, v, vector.type)
+        name, bytes_ = (self.name, self.bytes) if vector.type == self.type else (f"v{self.lanes}i32", 4)
         if mask is None:
-            self.builder.store(vector, place, align=self.bytes)
+            self.builder.store(vector, place, align=bytes_)
         else:
-            self._call(f"masked.store.{self.name}.p0", ir.VoidType(), vector, place, self.alignment, mask)
+            alignment = ir.Constant(ir.IntType(32), bytes_)
+            self._call(f"masked.store.{name}.p0", ir.VoidType(), vector, place, alignment, mask)
 
     def add_product(self, total: Any, a: Any, b: Any) -> None:
         """total += a * b, for a variable ``total``."""
@@ -516,13 +488,14 @@ class _VectorCode:
                 build.branch(end)
             build.position_at_end(end)
 
-    def _place(self, pointer: Any, index: Any, v: int) -> Any:
+    def _place(self, pointer: Any, index: Any, v: int, type_: Any) -> Any:
         first = self.builder.gep(pointer, [self.builder.add(index, self.integer(v * self.lanes))])
-        return self.builder.bitcast(first, self.type.as_pointer())
+        return self.builder.bitcast(first, type_.as_pointer())
 
     def _call(self, name: str, returns: Any, *args: Any) -> Any:
         function = ir.FunctionType(returns, [arg.type for arg in args])
-        return self.builder.call(cgutils.get_or_insert_function(self.builder.module, function, f"llvm.{name}"), args)
+        intrinsic_ = cgutils.get_or_insert_function(self.builder.module, function, f"llvm.{name}")  # type: ignore[no-untyped-call]
+        return self.builder.call(intrinsic_, args)
 
 
 def _compiled_as(write: Callable[..., None]) -> Callable[[Function], Function]:
@@ -532,23 +505,24 @@ def _compiled_as(write: Callable[..., None]) -> Callable[[Function], Function]:
     """
 
     def decorate(function: Function) -> Function:
-        @intrinsic  # type: ignore[untyped-decorator]
         def instructions(_: Any, arguments: Any) -> Any:
             def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
                 kinds = tuple(signature.args[0])
-                code = _VectorCode(context, builder, kinds[0].dtype)
-                given = [
-                    context.make_array(kind)(context, builder, value).data if isinstance(kind, types.Array) else value
-                    for kind, value in zip(kinds, cgutils.unpack_tuple(builder, values[0]), strict=True)
-                ]
-                write(code, *given)
+                given = cgutils.unpack_tuple(builder, values[0])  # type: ignore[no-untyped-call]
+                for i, kind in enumerate(kinds):
+                    if isinstance(kind, types.Array):
+                        given[i] = context.make_array(kind)(context, builder, given[i]).data
+                builder.function.attributes.add("alwaysinline")
+                write(_VectorCode(context, builder, kinds[0].dtype), *given)
                 return context.get_dummy_value()
 
             return types.void(arguments), generate
 
+        run: Any = intrinsic(instructions)
+
         @overload(function, strict=False)
         def use(*_: Any) -> Any:
-            return (lambda *arguments: instructions(arguments)) if VECTOR_BYTES else function
+            return (lambda *arguments: run(arguments)) if VECTOR_BYTES else function
 
         return function
 
@@ -674,6 +648,52 @@ def _products_of(rows: int) -> Any:
                     place += pitch
 
     return multiply_rows
+
+
+def _write_max_of_four(
+    code: _VectorCode,
+    x: Any,
+    s: Any,
+    row: Any,
+    largest: Any,
+    place: Any,
+    t: Any,
+    first: Any,
+    w: Any,
+    channels: Any,
+) -> None:
+    build, one = code.builder, ir.Constant(ir.IntType(32), 1)
+    below = build.add(first, w)
+    places = [code.splat(where) for where in (first, build.add(first, one), below, build.add(below, one))]
+    starts = [s, build.add(s, channels), build.add(s, row), build.add(build.add(s, row), channels)]
+    for channel, masks in code.blocks(channels, 2):
+        for v, mask in enumerate(masks):
+            best, *others = (code.load(x, build.add(start, channel), v, mask) for start in starts)
+            where = places[0]
+            for value, here in zip(others, places[1:], strict=True):
+                nan_first = build.and_(build.fcmp_unordered("uno", value, value), build.fcmp_ordered("ord", best, best))
+                wins = build.or_(build.fcmp_ordered(">", value, best), nan_first)
+                best, where = build.select(wins, value, best), build.select(wins, here, where)
+            to = build.add(t, channel)
+            code.store(best, largest, to, v, mask)
+            code.store(where, place, to, v, mask)
+
+
+@_compiled_as(_write_max_of_four)
+def _max_of_four(
+    x: Array, s: Any, row: Any, largest: Array, place: Array, t: Any, first: Any, w: Any, channels: Any
+) -> None:
+    """Write the largest of a window's four entries, which begin at x[s], and its place, for each channel."""
+    for channel in range(channels):
+        best, where = x[s + channel], first
+        for i in range(2):
+            for j in range(2):
+                value = x[s + uint(i) * row + uint(j) * channels + channel]
+                wins = _better(value, best)
+                best = value if wins else best
+                where = np.int32(first + i * w + j) if wins else where
+        largest[t + channel] = best
+        place[t + channel] = where
 
 
 _multiply_tile, _multiply_row = _products_of(TILE), _products_of(1)

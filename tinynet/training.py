@@ -31,7 +31,9 @@ if TYPE_CHECKING:
 Array = npt.NDArray[Any]
 
 SHARD_SIZE = 32  # samples: enough for efficient matrix products, few enough to share a batch of 128 among four cores
-WAVE_SIZE = 8  # shards: how many sets of gradients are in memory at a time
+LARGE_SHARD = 64  # samples of a small network, whose batches are half done before a third core has begun
+SMALL_NETWORK = 1 << 14  # outputs of all its layers
+WAVE_SIZE = 256  # samples: their shards' gradients are in memory together
 PART_SIZE = 1 << 16  # numbers of a sum of outer products that are worked out at a time
 WORTH_THREADS = 1 << 18  # numbers to compute: fewer are done before another thread has begun
 
@@ -75,9 +77,12 @@ class BatchResult:
         return {name: total / self.num_samples for name, total in zip(names, sums, strict=True)}
 
 
-def shards(rows: slice) -> list[slice]:
-    """How rows of a batch are cut: SHARD_SIZE at a time, in order."""
-    return [slice(i, min(i + SHARD_SIZE, rows.stop)) for i in range(rows.start, rows.stop, SHARD_SIZE)]
+def shards(model: Sequential, rows: slice) -> list[slice]:
+    """How rows of a batch are cut, in order: by their number and the model's size, not by the number of threads."""
+    size = SHARD_SIZE
+    if sum(math.prod(layer.output_shape or ()) for layer in model.layers) < SMALL_NETWORK:
+        size = min(LARGE_SHARD, max(size, math.ceil((rows.stop - rows.start) / 2)))
+    return [slice(i, min(i + size, rows.stop)) for i in range(rows.start, rows.stop, size)]
 
 
 def run_batch(model: Sequential, x: Array, classes: Array, *, gradients: bool) -> BatchResult:
@@ -108,8 +113,8 @@ def run_batch(model: Sequential, x: Array, classes: Array, *, gradients: bool) -
 
     total: BatchResult | None = None
     with parallel.single_threaded_blas():
-        for wave in batches(n, WAVE_SIZE * SHARD_SIZE):
-            first, *others = parallel.run_all(run_shard, shards(wave), model.num_threads)
+        for wave in batches(n, WAVE_SIZE):
+            first, *others = parallel.run_all(run_shard, shards(model, wave), model.num_threads)
             for other in others:
                 first.add(other)
             add_up(first.grads, model.num_threads)
@@ -155,7 +160,6 @@ def train_step(model: Sequential, x: Array, classes: Array, where: str = "on thi
         result = run_batch(model, x, classes, gradients=True)
     refuse_divergence(model, x, result, where)
     _, _, optimizer = model.up_to_logits()
-
 
     def run(update: Callable[[list[Array]], None], blocks: list[list[Array]]) -> None:
         large = sum(block[0].size for block in blocks) > WORTH_THREADS
@@ -263,7 +267,7 @@ def predict(model: Sequential, x: Array, batch_size: int, callbacks: CallbackLis
     with parallel.single_threaded_blas():
         for number, rows in enumerate(batches(len(x), batch_size)):
             callbacks.on_predict_batch_begin(number, {})
-            parallel.run_all(run_shard, shards(rows), model.num_threads)
+            parallel.run_all(run_shard, shards(model, rows), model.num_threads)
             callbacks.on_predict_batch_end(number, {"outputs": outputs[rows]})
     callbacks.on_predict_end({})
     return outputs

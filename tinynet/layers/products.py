@@ -29,7 +29,10 @@ def times(x: Array, W: Array, b: Array) -> Array:
 
 
 def times_transposed(dy: Array, W: Array) -> Array:
-    """dy @ W.T, for dy (n, columns) and W (size, columns); computed as (W @ dy.T).T, which leaves the large W as it is."""
+    """dy @ W.T, for dy (n, columns) and W (size, columns).
+
+    It is computed as (W @ dy.T).T, because it takes longer to transpose W, which is large.
+    """
     left, right = _in_rows(W), _in_rows(dy.T)
     if not _stays_in_cache(left, right):
         dx: Array = (left @ right).T
