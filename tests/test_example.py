@@ -5,6 +5,7 @@ import re
 import runpy
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 
@@ -96,16 +97,26 @@ def shown(monkeypatch):
     plt.close("all")
 
 
-@pytest.fixture
-def run(monkeypatch, tmp_path, shown):
-    """Run the example in this process and return its variables."""
-
-    def run(*options):
-        monkeypatch.chdir(tmp_path)
-        monkeypatch.setattr(sys, "argv", [str(EXAMPLE), *map(str, options)])
+def run_in(folder, *options):
+    """Run the example in this process, in a folder, and return its variables."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.setattr(sys, "argv", [str(EXAMPLE), *map(str, options)])
         return runpy.run_path(str(EXAMPLE), run_name="__main__")
 
-    return run
+
+@pytest.fixture
+def run(tmp_path, shown):
+    return partial(run_in, tmp_path)
+
+
+@pytest.fixture(scope="module")
+def one_epoch(few_digits, tmp_path_factory):
+    """The variables of a run with little to learn."""
+    plt.switch_backend("agg")
+    made = run_in(tmp_path_factory.mktemp("run"), "--data", few_digits, "--epochs", "1")
+    plt.close("all")
+    return made
 
 
 def as_cells(source):
@@ -168,8 +179,11 @@ def test_learning_works_and_repeats_with_any_number_of_threads(digits, run):
     assert one["accuracy"] == one["history"].history["val_accuracy"][-1] == (one["answers"] == one["truth"]).mean()
     assert one["accuracy"] > 0.6
 
-    other_seed = run(*options[:-1], "4", "--threads", "1")
-    assert other_seed["history"].history != one["history"].history
+
+def test_another_seed_makes_another_network(few_digits, run, one_epoch):
+    other = run("--data", few_digits, "--epochs", "1", "--seed", "4")
+    assert one_epoch["options"].seed == 0
+    assert other["history"].history != one_epoch["history"].history
 
 
 def test_the_notebook_recipe_is_plain_sgd(few_digits, run):
@@ -198,9 +212,8 @@ def test_the_fast_recipe_warms_up_and_cools_down(few_digits, run):
     assert rates[-2] > 0
 
 
-def test_build_makes_the_lenet_of_the_course(few_digits, run):
-    made = run("--data", few_digits, "--epochs", "1")
-    model = made["model"]
+def test_build_makes_the_lenet_of_the_course(one_epoch):
+    model = one_epoch["model"]
     kinds = ["Conv2D", "Activation", "MaxPooling2D"] * 2 + ["Flatten"] + ["Dense", "Activation"] * 2
     assert [type(layer).__name__ for layer in model.layers] == kinds
     assert [layer.output_shape for layer in model.layers] == [
@@ -218,9 +231,9 @@ def test_build_makes_the_lenet_of_the_course(few_digits, run):
         *["ReLU"] * 3,
         "Softmax",
     ]
-    assert isinstance(vars(made["LeNet"])["build"], staticmethod)
+    assert isinstance(vars(one_epoch["LeNet"])["build"], staticmethod)
 
-    other = made["LeNet"].build(width=20, height=12, depth=3, classes=7)
+    other = one_epoch["LeNet"].build(width=20, height=12, depth=3, classes=7)
     assert (other.input_shape, other.output_shape) == ((12, 20, 3), (7,))
 
 
