@@ -250,11 +250,19 @@ def test_grids_are_full_where_they_can_be(count: int, columns: int):
         ((np.zeros((401, 2, 2)),), "401 images are too many"),
         ((IMAGES * np.nan,), "3,600 values that are NaN"),
         ((np.zeros((2, 3, 3, 2)),), r"1 or 3 channels at the end, got \(2, 3, 3, 2\)"),
+        ((IMAGES, np.zeros((30, 2, 2))), r"labels must have shape \(n,\) or \(n, classes\), got \(30, 2, 2\)"),
     ],
 )
 def test_images_that_make_no_grid_are_refused(arguments: tuple, message: str):
     with pytest.raises(ValueError, match=message):
         plots.plot_images(*arguments)
+
+
+def test_images_of_words_are_refused(model: models.Sequential):
+    with pytest.raises(TypeError, match="plot_images: images must be an array of numbers, got dtype <U3"):
+        plots.plot_images([["cat", "dog"]])
+    with pytest.raises(TypeError, match="plot_feature_maps: image must be an array of numbers, got dtype <U3"):
+        plots.plot_feature_maps(model, ["cat", "dog"])
 
 
 def test_labels_without_a_name_are_refused():
@@ -323,6 +331,13 @@ def test_confusion_matrices_of_nothing_or_too_much_are_refused():
         plots.plot_confusion_matrix([], [])
     with pytest.raises(ValueError, match="101 classes are too many"):
         plots.plot_confusion_matrix(np.arange(101), np.arange(101))
+
+
+def test_many_classes_are_shown_without_their_counts():
+    few, many = (plots.plot_confusion_matrix(np.arange(n), np.arange(n)).axes[0] for n in (20, 100))
+    assert len(few.texts) == 20
+    assert len(many.texts) == 0
+    assert len(many.get_xticklabels()) == 100
 
 
 # Inside the network ---------------------------------------------------------------------------------------------------
@@ -403,6 +418,13 @@ def test_feature_maps_show_as_many_channels_as_asked(model: models.Sequential):
     assert last.images, "a long last vector is a strip"
 
 
+def test_outputs_that_are_no_probabilities_are_not_called_so(model: models.Sequential):
+    logits = models.Sequential(model.layers[:-1])
+    shown = [plots.plot_feature_maps(network, IMAGES[0]).axes for network in (model, logits)]
+    labels = [next(ax for ax in axes if ax.get_xlabel() == "class").get_ylabel() for axes in shown]
+    assert labels == ["probability", "output"]
+
+
 def test_images_that_the_model_does_not_take_are_refused(model: models.Sequential):
     with pytest.raises(ValueError, match=re.escape("takes one image of shape (12, 10, 1), got (10, 12)")):
         plots.plot_feature_maps(model, np.zeros((10, 12)))
@@ -412,6 +434,9 @@ def test_images_that_the_model_does_not_take_are_refused(model: models.Sequentia
         plots.plot_feature_maps(model, np.full((12, 10), np.nan))
     with pytest.raises(TypeError, match="takes a Sequential, got Conv2D"):
         plots.plot_feature_maps(model.layers[0], IMAGES[0])
+    deep = models.Sequential([layers.Input((1,)), *(layers.ReLU() for _ in range(41))])
+    with pytest.raises(ValueError, match=r"41 layers are too many for one picture \(at most 40\)"):
+        plots.plot_feature_maps(deep, [1.0])
 
 
 # Architecture ---------------------------------------------------------------------------------------------------------
@@ -462,6 +487,14 @@ def test_the_drawing_has_a_sheet_for_each_channel_and_longer_bars_for_more_units
         assert height == pytest.approx(2 * width)
     (_, _, flatten, _), (_, _, dense, _) = sorted(boxes - set(sheets))
     assert flatten > dense
+
+
+def test_tables_of_numbers_have_a_row_and_no_box():
+    (ax,) = plots.plot_model(models.Sequential([layers.Input((4, 3)), layers.Tanh(name="squash")])).axes
+    said = [text.get_text() for text in ax.texts]
+    assert "squash" in said
+    assert said.count("4 × 3") == 2
+    assert not ax.patches
 
 
 def test_what_cannot_be_drawn_is_refused():
