@@ -16,6 +16,8 @@ import pytest
 import tinynet
 from tinynet.datasets import mnist, write_idx
 
+pytestmark = pytest.mark.trains_for_long
+
 EXAMPLE = Path(__file__).parents[1] / "examples" / "lenet_mnist.py"
 PICTURES = ["1_training_images.png", "2_predictions.png", "3_mistakes.png", "4_training.png"]
 

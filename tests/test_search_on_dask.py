@@ -13,6 +13,7 @@ from types import ModuleType
 import pytest
 
 pytest.importorskip("distributed")
+pytestmark = pytest.mark.trains_for_long
 
 ROOT = Path(__file__).parents[1]
 EXAMPLE = ROOT / "examples" / "search_on_dask.py"
