@@ -13,6 +13,7 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.text import Text
+from matplotlib.transforms import Bbox
 
 from tinynet import layers, models, plots
 from tinynet.callbacks import History
@@ -57,13 +58,14 @@ def words(figure: Figure) -> list[str]:
     return [text.get_text() for text in texts(figure)]
 
 
-def overlap(text: Text, other: Text) -> bool:
-    """Whether two words lie on each other by more than a pixel; slanted ones are parallel lines of a certain height."""
+def overlap(word: tuple[Text, Bbox], other_word: tuple[Text, Bbox]) -> bool:
+    """Whether two words, each with its box, lie on each other; slanted ones are parallel lines of a certain height."""
+    (text, box), (other, other_box) = word, other_word
     if text.get_rotation() == other.get_rotation() == 45:
         (x, y), (other_x, other_y) = (word.get_transform().transform(word.get_position()) for word in (text, other))
         height = text.get_fontsize() / 72 * text.figure.dpi
         return abs((x - other_x) - (y - other_y)) / np.sqrt(2) < height
-    return text.get_window_extent().padded(-1).overlaps(other.get_window_extent().padded(-1))
+    return box.overlaps(other_box)
 
 
 def history(**figures: list[float]) -> History:
@@ -115,12 +117,13 @@ def test_no_words_lie_on_each_other_or_outside_the_figure(model: models.Sequenti
         seen = texts(figure)
         assert seen
         page = figure.bbox.padded(1)
-        for text in seen:
-            box = text.get_window_extent()
+        boxes = [text.get_window_extent() for text in seen]
+        for text, box in zip(seen, boxes, strict=True):
             inside = page.x0 <= box.x0 and box.x1 <= page.x1 and page.y0 <= box.y0 and box.y1 <= page.y1
             assert inside, f"{name}: {text.get_text()!r} is cut off"
-        for first, second in itertools.combinations(seen, 2):
-            assert not overlap(first, second), f"{name}: {first.get_text()!r} and {second.get_text()!r} overlap"
+        smaller = [box.padded(-1) for box in boxes]  # a pixel of another word is no overlap
+        for first, second in itertools.combinations(zip(seen, smaller, strict=True), 2):
+            assert not overlap(first, second), f"{name}: {first[0].get_text()!r} and {second[0].get_text()!r} overlap"
 
 
 def test_figures_are_no_business_of_pyplot():
@@ -139,8 +142,8 @@ def test_pictures_go_into_figures_and_axes_that_are_given(model: models.Sequenti
     p = probabilities(LABELS)
     for draw in (
         lambda fig: plots.plot_history({"loss": [1.0]}, fig=fig),
-        lambda fig: plots.plot_images(IMAGES, fig=fig),
-        lambda fig: plots.plot_mistakes(IMAGES, LABELS[::-1], p, fig=fig),
+        lambda fig: plots.plot_images(IMAGES[:4], fig=fig),
+        lambda fig: plots.plot_mistakes(IMAGES, LABELS[::-1], p, count=4, fig=fig),
         lambda fig: plots.plot_mistakes(IMAGES, LABELS, p, fig=fig),
         lambda fig: plots.plot_feature_maps(model, IMAGES[0], fig=fig),
     ):
