@@ -1,7 +1,8 @@
-"""What all tests share: how long Hypothesis searches, and what the examples in docstrings may take for granted."""
+"""What all tests share: how long Hypothesis searches, what plain Python leaves out, what doctests take for granted."""
 
 import os
 
+import numba
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, settings
@@ -11,6 +12,13 @@ _COMMON = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}
 settings.register_profile("quick", max_examples=20, derandomize=True, database=None, **_COMMON)
 settings.register_profile("deep", max_examples=500, print_blob=True, **_COMMON)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    if numba.config.DISABLE_JIT:
+        for item in items:
+            if item.get_closest_marker("trains_for_long"):
+                item.add_marker(pytest.mark.skip(reason="takes minutes where the kernels are plain Python"))
 
 
 @pytest.fixture(autouse=True)

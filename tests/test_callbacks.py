@@ -13,6 +13,7 @@ from tinynet.callbacks import (
     ModelCheckpoint,
     ReduceLROnPlateau,
 )
+from tinynet.callbacks.callback import CallbackList
 from tinynet.layers import Dense, Input
 from tinynet.models import Sequential, load_model
 from tinynet.optimizers import SGD
@@ -90,6 +91,15 @@ def test_the_older_names_of_the_batch_hooks_are_called_too():
     old = Old()
     mlp().fit(X, Y, verbose=0, callbacks=[old])
     assert old.batches == (0, 1, 2)
+
+
+def test_a_list_of_callbacks_has_hooks_and_nothing_else():
+    epochs = []
+    every = CallbackList([LambdaCallback(on_epoch_begin=lambda epoch, logs: epochs.append(epoch))] * 2, mlp(), {})
+    every.on_epoch_begin(3, {})
+    assert epochs == [3, 3]
+    with pytest.raises(AttributeError, match="CallbackList has no attribute 'set_epoch'"):
+        every.set_epoch(4)
 
 
 def test_logs_at_the_ends_hold_the_figures():
@@ -311,6 +321,24 @@ def test_a_plateau_reduces_the_rate(values, options, rates):
     callbacks = [Says(val_loss=values), ReduceLROnPlateau(factor=0.5, **options)]
     history = mlp(1.0).fit(X, Y, epochs=len(values), verbose=0, callbacks=callbacks).history
     assert history["learning_rate"] == rates
+
+
+def test_without_its_figure_the_rate_stays():
+    with pytest.warns(UserWarning, match="ReduceLROnPlateau: there is no 'val_loss' to watch"):
+        history = mlp(1.0).fit(X, Y, epochs=3, verbose=0, callbacks=[ReduceLROnPlateau(patience=1)]).history
+    assert history["learning_rate"] == [1, 1, 1]
+
+
+@pytest.mark.parametrize("callback", [LearningRateScheduler(lambda epoch: 0.5), ReduceLROnPlateau("loss", patience=1)])
+@pytest.mark.filterwarnings("ignore:ReduceLROnPlateau. there is no 'loss'")
+def test_a_loop_of_ones_own_needs_no_logs(callback):
+    model = mlp(0.5)
+    callback.set_model(model)
+    callback.on_train_begin()
+    for epoch in range(3):
+        callback.on_epoch_begin(epoch)
+        callback.on_epoch_end(epoch)
+    assert model.optimizer.learning_rate == 0.5
 
 
 def test_a_reduction_is_told_and_bad_arguments_refused(capsys):

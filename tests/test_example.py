@@ -5,6 +5,7 @@ import re
 import runpy
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 
@@ -14,6 +15,8 @@ import pytest
 
 import tinynet
 from tinynet.datasets import mnist, write_idx
+
+pytestmark = pytest.mark.trains_for_long
 
 EXAMPLE = Path(__file__).parents[1] / "examples" / "lenet_mnist.py"
 PICTURES = ["1_training_images.png", "2_predictions.png", "3_mistakes.png", "4_training.png"]
@@ -65,13 +68,13 @@ QUESTIONS = [
 ]
 
 
-def write_digits(folder, train, test):
-    """Write the first digits of MNIST as a data set of its own."""
+def write_digits(folder, train, test, part=slice(None)):
+    """Write the first digits of MNIST as a data set of its own; ``part`` is the rows and columns to keep."""
     (x_train, y_train), (x_test, y_test) = mnist.load_data()
     folder.mkdir()
-    write_idx(folder / "train-images-idx3-ubyte", x_train[:train])
+    write_idx(folder / "train-images-idx3-ubyte", x_train[:train, part, part])
     write_idx(folder / "train-labels-idx1-ubyte", y_train[:train])
-    write_idx(folder / "t10k-images-idx3-ubyte", x_test[:test])
+    write_idx(folder / "t10k-images-idx3-ubyte", x_test[:test, part, part])
     write_idx(folder / "t10k-labels-idx1-ubyte", y_test[:test])
     return folder
 
@@ -83,7 +86,8 @@ def digits(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def few_digits(tmp_path_factory):
-    return write_digits(tmp_path_factory.mktemp("data") / "few_digits", train=64, test=40)
+    """The middle of a few digits, where nothing is to be learned from them."""
+    return write_digits(tmp_path_factory.mktemp("data") / "few_digits", train=64, test=40, part=slice(8, 20))
 
 
 @pytest.fixture
@@ -96,16 +100,26 @@ def shown(monkeypatch):
     plt.close("all")
 
 
-@pytest.fixture
-def run(monkeypatch, tmp_path, shown):
-    """Run the example in this process and return its variables."""
-
-    def run(*options):
-        monkeypatch.chdir(tmp_path)
-        monkeypatch.setattr(sys, "argv", [str(EXAMPLE), *map(str, options)])
+def run_in(folder, *options):
+    """Run the example in this process, in a folder, and return its variables."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.setattr(sys, "argv", [str(EXAMPLE), *map(str, options)])
         return runpy.run_path(str(EXAMPLE), run_name="__main__")
 
-    return run
+
+@pytest.fixture
+def run(tmp_path, shown):
+    return partial(run_in, tmp_path)
+
+
+@pytest.fixture(scope="module")
+def one_epoch(digits, tmp_path_factory):
+    """The variables of a short run."""
+    plt.switch_backend("agg")
+    made = run_in(tmp_path_factory.mktemp("run"), "--data", digits, "--epochs", "1")
+    plt.close("all")
+    return made
 
 
 def as_cells(source):
@@ -168,8 +182,11 @@ def test_learning_works_and_repeats_with_any_number_of_threads(digits, run):
     assert one["accuracy"] == one["history"].history["val_accuracy"][-1] == (one["answers"] == one["truth"]).mean()
     assert one["accuracy"] > 0.6
 
-    other_seed = run(*options[:-1], "4", "--threads", "1")
-    assert other_seed["history"].history != one["history"].history
+
+def test_another_seed_makes_another_network(digits, run, one_epoch):
+    other = run("--data", digits, "--epochs", "1", "--seed", "4")
+    assert one_epoch["options"].seed == 0
+    assert other["history"].history != one_epoch["history"].history
 
 
 def test_the_notebook_recipe_is_plain_sgd(few_digits, run):
@@ -198,9 +215,8 @@ def test_the_fast_recipe_warms_up_and_cools_down(few_digits, run):
     assert rates[-2] > 0
 
 
-def test_build_makes_the_lenet_of_the_course(few_digits, run):
-    made = run("--data", few_digits, "--epochs", "1")
-    model = made["model"]
+def test_build_makes_the_lenet_of_the_course(one_epoch):
+    model = one_epoch["model"]
     kinds = ["Conv2D", "Activation", "MaxPooling2D"] * 2 + ["Flatten"] + ["Dense", "Activation"] * 2
     assert [type(layer).__name__ for layer in model.layers] == kinds
     assert [layer.output_shape for layer in model.layers] == [
@@ -218,9 +234,9 @@ def test_build_makes_the_lenet_of_the_course(few_digits, run):
         *["ReLU"] * 3,
         "Softmax",
     ]
-    assert isinstance(vars(made["LeNet"])["build"], staticmethod)
+    assert isinstance(vars(one_epoch["LeNet"])["build"], staticmethod)
 
-    other = made["LeNet"].build(width=20, height=12, depth=3, classes=7)
+    other = one_epoch["LeNet"].build(width=20, height=12, depth=3, classes=7)
     assert (other.input_shape, other.output_shape) == ((12, 20, 3), (7,))
 
 

@@ -19,8 +19,8 @@ def digits(tmp_path_factory):
     """The first digits of MNIST as a data set of their own."""
     folder = tmp_path_factory.mktemp("digits")
     for name, (images, labels) in zip(("train", "t10k"), mnist.load_data(), strict=True):
-        write_idx(folder / f"{name}-images-idx3-ubyte", images[:200])
-        write_idx(folder / f"{name}-labels-idx1-ubyte", labels[:200])
+        write_idx(folder / f"{name}-images-idx3-ubyte", images[:100])
+        write_idx(folder / f"{name}-labels-idx1-ubyte", labels[:100])
     return folder
 
 
@@ -36,6 +36,7 @@ def example(digits):
     return run_example("--epochs", 1, "--seed", 3, "--threads", 1, "--data", digits)
 
 
+@pytest.mark.trains_for_long
 def test_it_states_its_test_error_and_the_papers(digits, capsys):
     example = run_example("--epochs", 2, "--data", digits)
     last = capsys.readouterr().out.splitlines()[-3:]
@@ -44,7 +45,7 @@ def test_it_states_its_test_error_and_the_papers(digits, capsys):
     assert last[2].startswith("2 epochs, seed 0, ")
     losses = example["model"].history.history["loss"]
     assert losses[1] < losses[0]
-    assert example["model"].optimizer.iterations == 2 * 4  # batches of 64 of the 200 digits
+    assert example["model"].optimizer.iterations == 2 * 2  # batches of 64 of the 100 digits
 
 
 def test_layers_have_the_papers_sizes(example):

@@ -8,7 +8,18 @@ import pytest
 from torch_networks import MODELS
 
 from tinynet.interop import from_torch_state_dict, to_torch_state_dict
-from tinynet.layers import Activation, AveragePooling2D, Conv2D, Dense, Dropout, Flatten, Input, MaxPooling2D, Softmax
+from tinynet.layers import (
+    Activation,
+    AveragePooling2D,
+    Conv2D,
+    Dense,
+    Dropout,
+    Flatten,
+    Input,
+    Layer,
+    MaxPooling2D,
+    Softmax,
+)
 from tinynet.models import Sequential
 
 
@@ -144,3 +155,11 @@ def test_a_state_that_does_not_fit_changes_nothing():
 def test_models_that_cannot_be_translated():
     with pytest.raises(ValueError, match="The model has no weights yet"):
         to_torch_state_dict(Sequential([Dense(3)]))
+
+    class Scale(Layer):
+        def make(self, input_shape, rng):
+            self.params["s"] = np.ones(input_shape, np.float32)
+            return input_shape
+
+    with pytest.raises(ValueError, match="Scale 'scale' has weights, and no equivalent in PyTorch that tinynet knows"):
+        to_torch_state_dict(Sequential([Input((4,)), Scale(), Dense(3)]))

@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+pytestmark = pytest.mark.trains_for_long
+
 # The class of the notebook: layers added one by one, activations as layers, LabelBinarizer, the old name of the rate.
 NOTEBOOK = """
 from tensorflow.keras import backend as K

@@ -13,6 +13,7 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.text import Text
+from matplotlib.transforms import Bbox
 
 from tinynet import layers, models, plots
 from tinynet.callbacks import History
@@ -57,13 +58,14 @@ def words(figure: Figure) -> list[str]:
     return [text.get_text() for text in texts(figure)]
 
 
-def overlap(text: Text, other: Text) -> bool:
-    """Whether two words lie on each other by more than a pixel; slanted ones are parallel lines of a certain height."""
+def overlap(word: tuple[Text, Bbox], other_word: tuple[Text, Bbox]) -> bool:
+    """Whether two words, each with its box, lie on each other; slanted ones are parallel lines of a certain height."""
+    (text, box), (other, other_box) = word, other_word
     if text.get_rotation() == other.get_rotation() == 45:
         (x, y), (other_x, other_y) = (word.get_transform().transform(word.get_position()) for word in (text, other))
         height = text.get_fontsize() / 72 * text.figure.dpi
         return abs((x - other_x) - (y - other_y)) / np.sqrt(2) < height
-    return text.get_window_extent().padded(-1).overlaps(other.get_window_extent().padded(-1))
+    return box.overlaps(other_box)
 
 
 def history(**figures: list[float]) -> History:
@@ -115,12 +117,13 @@ def test_no_words_lie_on_each_other_or_outside_the_figure(model: models.Sequenti
         seen = texts(figure)
         assert seen
         page = figure.bbox.padded(1)
-        for text in seen:
-            box = text.get_window_extent()
+        boxes = [text.get_window_extent() for text in seen]
+        for text, box in zip(seen, boxes, strict=True):
             inside = page.x0 <= box.x0 and box.x1 <= page.x1 and page.y0 <= box.y0 and box.y1 <= page.y1
             assert inside, f"{name}: {text.get_text()!r} is cut off"
-        for first, second in itertools.combinations(seen, 2):
-            assert not overlap(first, second), f"{name}: {first.get_text()!r} and {second.get_text()!r} overlap"
+        smaller = [box.padded(-1) for box in boxes]  # a pixel of another word is no overlap
+        for first, second in itertools.combinations(zip(seen, smaller, strict=True), 2):
+            assert not overlap(first, second), f"{name}: {first[0].get_text()!r} and {second[0].get_text()!r} overlap"
 
 
 def test_figures_are_no_business_of_pyplot():
@@ -139,8 +142,8 @@ def test_pictures_go_into_figures_and_axes_that_are_given(model: models.Sequenti
     p = probabilities(LABELS)
     for draw in (
         lambda fig: plots.plot_history({"loss": [1.0]}, fig=fig),
-        lambda fig: plots.plot_images(IMAGES, fig=fig),
-        lambda fig: plots.plot_mistakes(IMAGES, LABELS[::-1], p, fig=fig),
+        lambda fig: plots.plot_images(IMAGES[:4], fig=fig),
+        lambda fig: plots.plot_mistakes(IMAGES, LABELS[::-1], p, count=4, fig=fig),
         lambda fig: plots.plot_mistakes(IMAGES, LABELS, p, fig=fig),
         lambda fig: plots.plot_feature_maps(model, IMAGES[0], fig=fig),
     ):
@@ -250,11 +253,19 @@ def test_grids_are_full_where_they_can_be(count: int, columns: int):
         ((np.zeros((401, 2, 2)),), "401 images are too many"),
         ((IMAGES * np.nan,), "3,600 values that are NaN"),
         ((np.zeros((2, 3, 3, 2)),), r"1 or 3 channels at the end, got \(2, 3, 3, 2\)"),
+        ((IMAGES, np.zeros((30, 2, 2))), r"labels must have shape \(n,\) or \(n, classes\), got \(30, 2, 2\)"),
     ],
 )
 def test_images_that_make_no_grid_are_refused(arguments: tuple, message: str):
     with pytest.raises(ValueError, match=message):
         plots.plot_images(*arguments)
+
+
+def test_images_of_words_are_refused(model: models.Sequential):
+    with pytest.raises(TypeError, match="plot_images: images must be an array of numbers, got dtype <U3"):
+        plots.plot_images([["cat", "dog"]])
+    with pytest.raises(TypeError, match="plot_feature_maps: image must be an array of numbers, got dtype <U3"):
+        plots.plot_feature_maps(model, ["cat", "dog"])
 
 
 def test_labels_without_a_name_are_refused():
@@ -323,6 +334,13 @@ def test_confusion_matrices_of_nothing_or_too_much_are_refused():
         plots.plot_confusion_matrix([], [])
     with pytest.raises(ValueError, match="101 classes are too many"):
         plots.plot_confusion_matrix(np.arange(101), np.arange(101))
+
+
+def test_many_classes_are_shown_without_their_counts():
+    few, many = (plots.plot_confusion_matrix(np.arange(n), np.arange(n)).axes[0] for n in (20, 100))
+    assert len(few.texts) == 20
+    assert len(many.texts) == 0
+    assert len(many.get_xticklabels()) == 100
 
 
 # Inside the network ---------------------------------------------------------------------------------------------------
@@ -403,6 +421,13 @@ def test_feature_maps_show_as_many_channels_as_asked(model: models.Sequential):
     assert last.images, "a long last vector is a strip"
 
 
+def test_outputs_that_are_no_probabilities_are_not_called_so(model: models.Sequential):
+    logits = models.Sequential(model.layers[:-1])
+    shown = [plots.plot_feature_maps(network, IMAGES[0]).axes for network in (model, logits)]
+    labels = [next(ax for ax in axes if ax.get_xlabel() == "class").get_ylabel() for axes in shown]
+    assert labels == ["probability", "output"]
+
+
 def test_images_that_the_model_does_not_take_are_refused(model: models.Sequential):
     with pytest.raises(ValueError, match=re.escape("takes one image of shape (12, 10, 1), got (10, 12)")):
         plots.plot_feature_maps(model, np.zeros((10, 12)))
@@ -412,6 +437,9 @@ def test_images_that_the_model_does_not_take_are_refused(model: models.Sequentia
         plots.plot_feature_maps(model, np.full((12, 10), np.nan))
     with pytest.raises(TypeError, match="takes a Sequential, got Conv2D"):
         plots.plot_feature_maps(model.layers[0], IMAGES[0])
+    deep = models.Sequential([layers.Input((1,)), *(layers.ReLU() for _ in range(41))])
+    with pytest.raises(ValueError, match=r"41 layers are too many for one picture \(at most 40\)"):
+        plots.plot_feature_maps(deep, [1.0])
 
 
 # Architecture ---------------------------------------------------------------------------------------------------------
@@ -462,6 +490,14 @@ def test_the_drawing_has_a_sheet_for_each_channel_and_longer_bars_for_more_units
         assert height == pytest.approx(2 * width)
     (_, _, flatten, _), (_, _, dense, _) = sorted(boxes - set(sheets))
     assert flatten > dense
+
+
+def test_tables_of_numbers_have_a_row_and_no_box():
+    (ax,) = plots.plot_model(models.Sequential([layers.Input((4, 3)), layers.Tanh(name="squash")])).axes
+    said = [text.get_text() for text in ax.texts]
+    assert "squash" in said
+    assert said.count("4 × 3") == 2
+    assert not ax.patches
 
 
 def test_what_cannot_be_drawn_is_refused():

@@ -39,7 +39,12 @@ def keras_training() -> dict[str, np.ndarray]:
         return dict(stored)
 
 
-@pytest.mark.parametrize("network", NETWORKS, ids=lambda network: network.name)
+def network_case(network: Network):
+    marks = [pytest.mark.trains_for_long] if network.name == "lenet" else []
+    return pytest.param(network, id=network.name, marks=marks)
+
+
+@pytest.mark.parametrize("network", [*map(network_case, NETWORKS)])
 def test_training_follows_keras(network: Network, keras_training: dict[str, np.ndarray]) -> None:
     model = build(network, tinynet)
     start = initial_weights(network, [w.shape for w in model.get_weights()])

@@ -93,6 +93,16 @@ def test_a_regularizer_of_ones_own():
     assert grads["conv2d/W"].dtype == np.float64
 
 
+def test_a_regularizer_of_ones_own_that_is_not_finished_says_what_is_missing():
+    class Half(Regularizer):
+        pass
+
+    with pytest.raises(NotImplementedError, match=r"Half does not define __call__\(W\)"):
+        Half()(np.ones(2))
+    with pytest.raises(NotImplementedError, match=r"Half does not define gradient\(W\)"):
+        Half().gradient(np.ones(2))
+
+
 @pytest.mark.parametrize("value", ["l2", "L2", L2, L2(0.01), regularizers.l2(0.01)])
 def test_a_regularizer_can_be_named_in_all_of_keras_ways(value):
     for layer in (Dense(3, kernel_regularizer=value), Conv2D(3, 2, kernel_regularizer=value)):

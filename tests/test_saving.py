@@ -162,6 +162,8 @@ def test_layers_of_ones_own(tmp_path):
     np.testing.assert_array_equal(loaded.predict(np.eye(4)), model.predict(np.eye(4)))
     with pytest.raises(TypeError, match=r"Forgets 'forgets' cannot be saved: it does not keep its argument 'gain'"):
         Sequential([Input((4,)), Forgets(2.0)]).save(tmp_path / "other")
+    with pytest.raises(TypeError, match=r"Scale: factor: .* cannot be saved"):
+        Sequential([Input((4,)), Scale(np.full(4, 2.0))]).save(tmp_path / "other")
 
 
 # Weights --------------------------------------------------------------------------------------------------------------
@@ -249,6 +251,13 @@ def test_weights_that_are_no_numbers_are_not_saved(tmp_path):
         with pytest.raises(ValueError, match="model is not written: weights/dense/b has NaN or infinite numbers"):
             getattr(model, verb)(tmp_path / "model")
     assert (tmp_path / "model").read_bytes() == before
+
+
+def test_a_description_that_could_not_be_read_again_is_not_written(tmp_path):
+    model = Sequential([Input((4,)), Scale(2.5, name="s" * file.MAX_HEADER_BYTES)])
+    with pytest.raises(ValueError, match="model is not written: its header would exceed 1,048,576 bytes"):
+        model.save(tmp_path / "model")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_saving_to_where_there_is_no_folder(tmp_path):
@@ -364,6 +373,11 @@ LIES = {
     "activation": (change(layers__1__arguments__activation="gelu"), "activation='gelu' is not known"),
     "layers": (change(layers={}), "the layers are no list"),
     "a layer": (change(layers__1=7), "a layer needs a name, a class and arguments"),
+    "a network": (
+        change(layers__1={"name": "inner", "class": "Sequential", "arguments": {"units": 3}}),
+        "a network takes layers",
+    ),
+    "weights without an input shape": (change(input_shape=None), "it has weights, but no input shape"),
     "too many layers": (change(layers=[{}] * 1001), "no list of up to 1000"),
     "a name twice": (change(layers__0__name="dense"), "There is a layer named 'dense' already"),
     "no name": (change(layers__0__name=None), "has no name"),
@@ -446,16 +460,17 @@ def test_objects_without_end(good, tmp_path):
         load_model(tmp_path / "liar")
 
 
-def test_a_rate_that_overflows(good, tmp_path):
+@pytest.mark.parametrize(("iterations", "what"), [(10**6, "range"), (308, "its learning rate is not finite")])
+def test_a_rate_that_overflows(iterations, what, good, tmp_path):
     tensors, description = copy.deepcopy(good)
-    rate = {"initial_learning_rate": 0.1, "decay_steps": 1, "decay_rate": 10.0}
+    rate = {"initial_learning_rate": 100.0, "decay_steps": 1, "decay_rate": 10.0}
     description["compiled"]["optimizer"]["arguments"]["learning_rate"] = {
         "class": "ExponentialDecay",
         "arguments": rate,
     }
-    description["compiled"]["iterations"] = 10**6
+    description["compiled"]["iterations"] = iterations
     write_file(tmp_path / "liar", tensors, description)
-    with pytest.raises(ModelFileError, match="liar: "):
+    with pytest.raises(ModelFileError, match=f"liar: .*{what}"):
         load_model(tmp_path / "liar")
 
 

@@ -160,9 +160,9 @@ def _titled_grid(
     axes = grid_of_axes(fig, count, columns)
     show_images(axes, images, cmap)
     for ax, title, is_wrong in zip(axes, titles, wrong, strict=True):
-        ax.set_title(
-            title, fontsize=9, pad=3, color=DARK_RED if is_wrong else "black", weight="bold" if is_wrong else "normal"
-        )
+        color, weight = (DARK_RED, "bold") if is_wrong else ("black", "normal")
+        # y=1 is the upper edge; without it, each drawing looks for ticks to keep clear of, for more than half its time.
+        ax.set_title(title, y=1, fontsize=9, pad=3, color=color, weight=weight)
     return fig.figure
 
 
