@@ -123,6 +123,18 @@ def _aligned(size: Any, dtype: Any) -> Array:
 
 
 @jit
+def _copy_runs(source: Array, run: Any, runs: Any, target: Array, pitch: Any, next_run: Any, groups: Any) -> None:
+    """Copy groups of runs that lie side by side: run i of group g goes to target[g * pitch + i * next_run]."""
+    s = uint(0)
+    for g in range(groups):
+        for i in range(runs):
+            t = g * pitch + i * next_run
+            for r in range(run):
+                target[t + r] = source[s + r]
+            s += run
+
+
+@jit
 def convolve(x: Array, W: Array, b: Array, y: Array, s_h: int, s_w: int) -> None:
     """Twin: ``reference.convolve``. The patches are read where they lie in the image, several of them at a time."""
     n, h, w, c = x.shape
@@ -132,7 +144,7 @@ def convolve(x: Array, W: Array, b: Array, y: Array, s_h: int, s_w: int) -> None
     run, runs, row, step, width = uint(k_w * c), uint(k_h), uint(w * c), uint(s_w * c), uint(filters)
     pitch = (width + uint(PITCH - 1)) // uint(PITCH) * uint(PITCH)
     weights = _aligned(runs * run * pitch, W.dtype)
-    weights.reshape(k_h * k_w * c, int(pitch))[:, :filters] = W.reshape(-1, filters)
+    _copy_runs(W.reshape(-1), width, runs * run, weights, pitch, pitch, uint(1))
     patches = (runs, row, run, uint(1))
     matrix = (weights, uint(0), pitch, bias)
     starts = np.empty(TILE, np.uintp)
@@ -239,9 +251,7 @@ def add_filters(dy: Array, filters_: Array, x: Array, s_h: int, s_w: int) -> Non
     pitch = uint((k_w * c + PITCH - 1) // PITCH * PITCH)
     size = uint(filters) * pitch
     weights = _aligned(uint(k_h) * size, x.dtype)
-    weights.reshape(k_h, filters, int(pitch))[:, :, : k_w * c] = filters_.reshape(filters, k_h, k_w * c).transpose(
-        1, 0, 2
-    )
+    _copy_runs(filters_.reshape(-1), run, uint(k_h), weights, pitch, size, uint(filters))
     places = np.empty(out_h * out_w * filters + 1, np.uintp)
     values = np.empty(out_h * out_w * filters + 1, dy.dtype)
     ends = np.empty(out_h * out_w, np.uintp)
@@ -595,7 +605,7 @@ def _products_of(rows: int) -> Any:
     ) -> None:
         build = code.builder
         corners = [build.gep(x, [code.element(starts, build.add(p, code.integer(i)))]) for i in range(rows)]
-        for r, masks in code.blocks(width, SUMS // rows):
+        for r, masks in code.blocks(width, min(4, SUMS // rows)):
             sums = [[code.variable(code.load(b, r, v, mask)) for v, mask in enumerate(masks)] for _ in corners]
             place = code.variable(build.add(w, r))
             with cgutils.for_range(build, runs) as i:
