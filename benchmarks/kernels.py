@@ -30,6 +30,7 @@ from tinynet import kernels, reference
 
 Array = npt.NDArray[Any]
 IMAGES, SIZE, K, CHANNELS, FILTERS = 32, 14, 5, 20, 50  # of the second convolution
+INPUTS, UNITS = 2450, 500  # of the first dense layer
 WINDOW, NO_PADS = (2, 2, 2, 2), ((0, 0), (0, 0))  # of pooling: its size and its strides
 
 
@@ -79,6 +80,11 @@ def cases(images: int = IMAGES) -> dict[str, tuple[list[Any], Callable[..., Any]
         "im2col": ([x, K, K, 1, 1, patches], im2col),
         "im2col_transposed": ([first_x, K, K, 1, 1, first_patches], im2col_transposed),
         "col2im": ([normal(*patches.shape), zeros(*x.shape), K, K, 1, 1], col2im),
+        "convolve": ([x, normal(K, K, CHANNELS, FILTERS), normal(FILTERS), zeros(*sparse.shape), 1, 1], convolve),
+        "matmul": (
+            [normal(images, INPUTS), normal(INPUTS, UNITS), normal(UNITS), zeros(images, UNITS), False, 0],
+            matmul,
+        ),
         "sum_patches": ([x, sparse, zeros(*filters.shape), 1, 1], sum_patches),
         "add_filters": ([sparse, filters, zeros(*x.shape), 1, 1], add_filters),
         "count_nonzero": ([sparse], reference.count_nonzero),
@@ -152,6 +158,20 @@ def col2im(patches: Array, x: Array, k_h: int, k_w: int, s_h: int, s_w: int) -> 
     windows = patches.reshape(n, out_h, out_w, k_h, k_w, c)
     for i, j in itertools.product(range(k_h), range(k_w)):
         x[:, i : i + out_h * s_h : s_h, j : j + out_w * s_w : s_w] += windows[:, :, :, i, j]
+
+
+def convolve(x: Array, W: Array, b: Array, y: Array, s_h: int, s_w: int) -> None:
+    k_h, k_w, c, filters = W.shape
+    patches = np.empty((y.size // filters, k_h * k_w * c), x.dtype)
+    im2col(x, k_h, k_w, s_h, s_w, patches)
+    np.matmul(patches, W.reshape(-1, filters), out=y.reshape(-1, filters))
+    y += b
+
+
+def matmul(x: Array, W: Array, b: Array, y: Array, transposed: bool, first: int) -> None:
+    """For the whole of x @ W + b."""
+    np.matmul(x, W, out=y)
+    y += b
 
 
 def sum_patches(x: Array, dy: Array, sums: Array, s_h: int, s_w: int) -> None:

@@ -577,9 +577,19 @@ def _add_runs(
     run: Any,
 ) -> None:
     """Add values[k] times the run at source[s + places[k]], for first <= k < end, to the run at target[t]."""
-    for k in range(first, end):
+    k = first
+    while k + uint(4) <= end:  # four at a time: each sum is loaded and stored once for them
+        a, b, c, d = k, k + uint(1), k + uint(2), k + uint(3)
+        s_a, s_b, s_c, s_d = s + places[a], s + places[b], s + places[c], s + places[d]
+        v_a, v_b, v_c, v_d = values[a], values[b], values[c], values[d]
         for r in range(run):
-            target[t + r] += values[k] * source[s + places[k] + r]
+            two = v_a * source[s_a + r] + v_b * source[s_b + r]
+            target[t + r] += two + (v_c * source[s_c + r] + v_d * source[s_d + r])
+        k += uint(4)
+    for rest in range(k, end):
+        start, value = s + places[rest], values[rest]
+        for r in range(run):
+            target[t + r] += value * source[start + r]
 
 
 def _products_of(rows: int) -> Any:
