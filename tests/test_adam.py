@@ -1,11 +1,13 @@
 """Adam and what it shares with SGD, by hand: betas of 1/2 make running means that binary fractions hold exactly."""
 
+import copy
 import math
 
 import numpy as np
 import pytest
 
 from tinynet.optimizers import SGD, Adam, Optimizer, get_optimizer
+from tinynet.optimizers import optimizer as optimizer_module
 from tinynet.optimizers.schedules import ExponentialDecay, PiecewiseConstantDecay
 
 GRADIENTS = [1.0, 2.0, -4.0]
@@ -186,3 +188,34 @@ def test_an_optimizer_of_ones_own():
     assert get_optimizer(optimizer) is optimizer
     with pytest.raises(NotImplementedError, match=r"Optimizer does not define update\(w, g, lr, \*remembered\)"):
         Optimizer(0.5).step(params, {"w": np.ones(2)})
+
+
+@pytest.mark.parametrize("make", [lambda: SGD(0.1), lambda: SGD(0.1, momentum=0.9, nesterov=True, weight_decay=0.1), Adam])
+def test_large_parameters_are_updated_in_blocks_in_whatever_order(monkeypatch, make):
+    """Matrices, vectors, single numbers and views of other arrays: every number once, to the same bits."""
+    rng = np.random.default_rng(0)
+    shapes = {"W": (10, 3, 2), "b": (7,), "scale": (), "empty": (0, 3)}
+    params = {name: rng.standard_normal(shape) for name, shape in shapes.items()}
+    params["view"] = rng.standard_normal((4, 9)).T[::2]
+    grads = {name: rng.standard_normal(param.shape) for name, param in params.items()}
+    whole, parts = copy.deepcopy(params), copy.deepcopy(params)
+    parts["view"] = np.empty((4, 9)).T[::2]
+    parts["view"][...] = params["view"]
+    taken: list[int] = []
+
+    def backwards(function, blocks):
+        taken.append(len(blocks))
+        for block in reversed(blocks):
+            function(block)
+
+    at_once, in_blocks = make(), make()
+    for _ in range(3):
+        at_once.step(whole, grads)
+        with monkeypatch.context() as patched:
+            patched.setattr(optimizer_module, "BLOCK_SIZE", 6)
+            in_blocks.step(parts, grads, backwards)
+    assert taken == [10 + 2 + 1 + 1 + 5] * 3
+    assert in_blocks.iterations == 3
+    for name in params:
+        assert not params[name].size or (parts[name] != params[name]).any()
+        np.testing.assert_array_equal(parts[name], whole[name])
