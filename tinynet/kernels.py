@@ -418,20 +418,19 @@ def relu_backward(dy: Array, y: Array, dx: Array) -> None:
 
 # Vector instructions ------------------------------------------------------------------------------------------------
 #
-# The two innermost loops, whose sums stay in the processor's vector registers until they are complete. Compilers do not
-# arrive at this by themselves, so it is written out for LLVM, Numba's compiler. The Python of each function says what
-# it computes, and is itself compiled on processors without such registers, and to check bounds.
+# The innermost loops. They keep sums in the processor's vector registers until these are complete, at which compilers do
+# not arrive by themselves, so it is written out for LLVM, Numba's compiler. The Python of each function says what it
+# computes, and is itself compiled on processors without such registers, and to check bounds.
 
 
 class _VectorCode:
     """Writes LLVM's instructions for vectors of a dtype."""
 
     def __init__(self, context: Any, builder: Any, dtype: Any):
-        self.context, self.builder, self.bytes = context, builder, dtype.bitwidth // 8
+        self.builder, self.bytes = builder, dtype.bitwidth // 8
         self.lanes = VECTOR_BYTES // self.bytes
         self.type = ir.VectorType(context.get_data_type(dtype), self.lanes)
         self.name = f"v{self.lanes}f{dtype.bitwidth}"
-        self.indices = ir.VectorType(ir.IntType(32), self.lanes)
 
     def integer(self, value: int) -> Any:
         return ir.Constant(ir.IntType(64), value)
