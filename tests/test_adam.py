@@ -190,7 +190,9 @@ def test_an_optimizer_of_ones_own():
         Optimizer(0.5).step(params, {"w": np.ones(2)})
 
 
-@pytest.mark.parametrize("make", [lambda: SGD(0.1), lambda: SGD(0.1, momentum=0.9, nesterov=True, weight_decay=0.1), Adam])
+@pytest.mark.parametrize(
+    "make", [lambda: SGD(0.1), lambda: SGD(0.1, momentum=0.9, nesterov=True, weight_decay=0.1), Adam]
+)
 def test_large_parameters_are_updated_in_blocks_in_whatever_order(monkeypatch, make):
     """Matrices, vectors, single numbers and views of other arrays: every number once, to the same bits."""
     rng = np.random.default_rng(0)

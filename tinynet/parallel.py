@@ -9,9 +9,10 @@ from __future__ import annotations
 import functools
 import os
 import threading
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, TypeVar
 
 from threadpoolctl import ThreadpoolController
@@ -48,19 +49,34 @@ def resolve_num_threads(num_threads: int | None) -> int:
 
 
 def run_all(function: Callable[[Item], Result], items: Sequence[Item], num_threads: int) -> list[Result]:
-    """``[function(item) for item in items]``, on up to ``num_threads`` threads.
+    """``[function(item) for item in items]``, on up to ``num_threads`` threads, of which the caller's is one.
 
     Where several items fail, the exception of the first one is raised, once all have ended.
     """
     if num_threads == 1 or len(items) == 1:
         return [function(item) for item in items]
-    futures = [_pool(num_threads).submit(function, item) for item in items]
+    todo = deque(range(len(items)))
+    results: dict[int, Result] = {}
+    errors: dict[int, Exception] = {}
+
+    def work() -> None:
+        with suppress(IndexError):
+            while True:
+                number = todo.popleft()
+                try:
+                    results[number] = function(items[number])
+                except Exception as error:
+                    errors[number] = error
+
+    helpers = [_pool(num_threads).submit(work) for _ in range(min(num_threads, len(items)) - 1)]
     try:
-        wait(futures)
+        work()
     finally:  # after an interrupt, what has not begun stays undone
-        for future in futures:
-            future.cancel()
-    return [future.result() for future in futures]
+        todo.clear()
+        wait(helpers)
+    for number in sorted(errors):
+        raise errors[number]
+    return [results[number] for number in range(len(items))]
 
 
 def share_out(function: Callable[[Item], object], items: Sequence[Item], num_threads: int) -> None:
@@ -93,7 +109,7 @@ def _controller() -> ThreadpoolController:
 
 @functools.cache
 def _pool(num_threads: int) -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(num_threads, thread_name_prefix="tinynet")
+    return ThreadPoolExecutor(num_threads - 1, thread_name_prefix="tinynet")
 
 
 def _forget_threads() -> None:
