@@ -418,9 +418,9 @@ def relu_backward(dy: Array, y: Array, dx: Array) -> None:
 
 # Vector instructions ------------------------------------------------------------------------------------------------
 #
-# The innermost loops. They keep sums in the processor's vector registers until these are complete, at which compilers do
-# not arrive by themselves, so it is written out for LLVM, Numba's compiler. The Python of each function says what it
-# computes, and is itself compiled on processors without such registers, and to check bounds.
+# The innermost loops keep sums in the processor's vector registers until these are complete. Compilers do not arrive at
+# this by themselves, so it is written out for LLVM, Numba's compiler. The Python of each function says what it does. It
+# is compiled itself on processors without such registers, and to check bounds.
 
 
 class _VectorCode:
