@@ -91,5 +91,6 @@ def draw_comparison(axis: Any, title: str, comparison: Comparison) -> None:
     axis.barh([str(i) for i in range(len(timings))], medians, xerr=errors, color=colours, ecolor="black", capsize=3)
     axis.set_yticks(range(len(timings)), [timing.title.replace(", ", "\n") for timing in timings], fontsize=8)
     axis.axvline(comparison.dense_limit.spread.median * 1e3, color="tab:red", linestyle="--", label="dense limit")
-    axis.set(title=title, xlabel="milliseconds (median, quartiles)")
+    axis.set_title(title, fontsize="medium")
+    axis.set_xlabel("milliseconds (median, quartiles)")
     axis.legend(loc="best", fontsize=8)
