@@ -1,0 +1,286 @@
+"""Do the tests notice every small change of the maths? Changes one operator, number or condition at a time, and says.
+
+    python tests/mutation.py                       every file of FILES: hours on one core
+    python tests/mutation.py losses.py layers/     the files whose names begin so
+    python tests/mutation.py --sample 100          at most so many mutants of each file, drawn at random
+    python tests/mutation.py --jobs 4              four mutants at a time
+
+It needs cosmic-ray (``pip install '.[mutation]'``), which makes the mutants, and a system that can fork. Compilation is
+off, because it would take longer than the tests. A mutant is killed when a test of its file fails, or takes many times
+its usual time. The others survive: those that behave like the original are in mutation_survivors.txt, with the reason.
+The exit code is 1 if another one survives, or if one of the list is gone or is killed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import os
+import random
+import re
+import resource
+import shutil
+import signal
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+from typing import NamedTuple
+
+os.environ |= {"NUMBA_DISABLE_JIT": "1", "HYPOTHESIS_PROFILE": "mutants", "OPENBLAS_NUM_THREADS": "1"}
+
+# Each run of the tests is a fork of this process. What takes long to import is imported here, once; tinynet is not.
+import hypothesis.extra.numpy  # noqa: F401
+import numba  # noqa: F401
+import pytest
+import safetensors.numpy  # noqa: F401
+import tqdm  # noqa: F401
+from cosmic_ray.ast import ast_nodes, get_ast
+from cosmic_ray.mutating import mutate_code
+from cosmic_ray.plugins import get_operator, operator_names
+
+ROOT = Path(__file__).resolve().parents[1]
+SURVIVORS = ROOT / "tests" / "mutation_survivors.txt"
+MEMORY = 4 << 30  # bytes of address space: a mutant that asks for more is killed
+
+# The files to mutate, each with the tests that state what it does; its own doctests come first.
+FILES = {
+    "losses.py": "test_losses.py",
+    "initializers.py": "test_initializers.py",
+    "regularizers.py": "test_regularizers.py",
+    "metrics.py": "test_metrics.py",
+    "network.py": "test_layer.py test_errors.py",
+    "optimizers/__init__.py": "test_sgd.py test_adam.py",
+    "optimizers/adam.py": "test_adam.py",
+    "optimizers/optimizer.py": "test_sgd.py test_adam.py",
+    "optimizers/schedules.py": "test_sgd.py",
+    "optimizers/sgd.py": "test_sgd.py",
+    "layers/activation.py": "test_activations.py",
+    "layers/average_pooling2d.py": "test_average_pooling2d.py",
+    "layers/conv2d.py": "test_conv2d.py",
+    "layers/dense.py": "test_dense.py",
+    "layers/dropout.py": "test_dropout.py",
+    "layers/flatten.py": "test_layer.py",
+    "layers/input.py": "test_layer.py",
+    "layers/layer.py": "test_layer.py test_errors.py",
+    "layers/max_pooling2d.py": "test_max_pooling2d.py",
+    "layers/pooling.py": "test_max_pooling2d.py test_average_pooling2d.py",
+    "layers/weighted.py": "test_dense.py test_conv2d.py",
+    "layers/window.py": "test_conv2d.py test_max_pooling2d.py test_average_pooling2d.py",
+    "layers/convolution.py": "test_convolution.py",
+    "reference.py": "test_kernels.py test_convolution.py test_max_pooling2d.py",
+    "kernels.py": "test_kernels.py test_convolution.py",
+    "parallel.py": "test_layer.py",
+    "training.py": "test_layer.py",
+}
+
+# What survives these meets the tests of how the files work together.
+# ... without those that take seconds where nothing is compiled.
+WIDER = (
+    *("tests/test_errors.py", "tests/test_layer.py", "tests/test_gradient_check.py", "tests/test_regularizers.py"),
+    *("tests/test_dropout.py", "tests/test_properties.py", "tests/test_contract.py", "tests/test_callbacks.py"),
+    *("tests/test_training.py", "-k"),
+    "not one_two_and_three_threads and not two_models and not nested_models and not predict_is_forward"
+    " and not (Sequential and finite_differences)",
+)
+PYTEST = ("-x", "-q", "--tb=no", "-p", "no:cacheprovider", "-W", "ignore::pytest.PytestAssertRewriteWarning")
+
+# Mutants that say nothing, by the name of cosmic-ray's operator.
+EXCLUDED = (
+    r"ReplaceBinaryOperator_(Add|Sub|Mul|Div|FloorDiv|Mod|Pow)_(RShift|LShift|Bit)",  # floats have none of these
+    r"ReplaceComparisonOperator_(Eq|NotEq|Lt|LtE|Gt|GtE)_Is",  # up to the interpreter, for small numbers
+)
+
+
+class Mutant(NamedTuple):
+    """A change of a file of the package: where it is, and its lines before and after."""
+
+    file: str
+    definition: str
+    before: str
+    after: str
+
+    def __str__(self) -> str:
+        return "\n".join(
+            [f"{self.file} {self.definition}".rstrip()]
+            + [f"- {line}" for line in self.before.split("\n")]
+            + [f"+ {line}" for line in self.after.split("\n")]
+        )
+
+
+def program(source: str) -> str:
+    """What Python is told to do: the same for two sources that differ in annotations, which nothing evaluates.
+
+    The decorator @jit is left out too: where compilation is off, it does nothing.
+    """
+    tree = ast.parse(source)
+    for node in ast.walk(tree):
+        for name in ("annotation", "returns"):
+            if hasattr(node, name):
+                setattr(node, name, None)
+        if isinstance(node, ast.FunctionDef):
+            node.decorator_list = [kept for kept in node.decorator_list if ast.unparse(kept) != "jit"]
+    return ast.dump(tree)
+
+
+def definition_at(tree: ast.Module, line: int) -> str:
+    """The class and function around a line, as "Class.function"; empty on the outermost level."""
+    around = [
+        node
+        for node in ast.walk(tree)
+        if isinstance(node, (ast.ClassDef, ast.FunctionDef)) and node.lineno <= line <= (node.end_lineno or 0)
+    ]
+    return ".".join(node.name for node in sorted(around, key=lambda node: node.lineno))
+
+
+def mutants(file: str) -> Iterator[tuple[Mutant, str]]:
+    """Every mutant of a file with its whole source, without those that are no Python or the same program as another."""
+    source = (ROOT / "tinynet" / file).read_text()
+    tree, lines = ast.parse(source), source.splitlines()
+    seen = {program(source)}
+    for name in operator_names():
+        kind = get_operator(name)
+        if kind.arguments() or re.match("|".join(EXCLUDED), name.partition("/")[2]):
+            continue
+        count = sum(len(list(kind().mutation_positions(node))) for node in ast_nodes(get_ast(source)))
+        for occurrence in range(count):
+            mutated = mutate_code(source, kind(), occurrence)
+            try:
+                what_it_does = program(mutated)
+            except SyntaxError:
+                continue
+            if what_it_does not in seen:
+                seen.add(what_it_does)
+                new = mutated.splitlines()
+                same = len(os.path.commonprefix([lines, new]))
+                tail = len(os.path.commonprefix([lines[same:][::-1], new[same:][::-1]]))
+                before, after = ("\n".join(map(str.strip, text[same : len(text) - tail])) for text in (lines, new))
+                yield Mutant(file, definition_at(tree, same + 1), before, after), mutated
+
+
+class Copy:
+    """A copy of the project in which mutants stand trial, one after another."""
+
+    def __init__(self, parent: str):
+        self.folder = Path(tempfile.mkdtemp(dir=parent))
+        self.seconds: dict[tuple[str, ...], float] = {}
+        for name in ("tinynet", "tests"):
+            ignore = shutil.ignore_patterns("__pycache__", "*.gz", "references")
+            shutil.copytree(ROOT / name, self.folder / name, ignore=ignore)
+        for name in ("conftest.py", "pyproject.toml"):
+            shutil.copy(ROOT / name, self.folder)
+
+    def survives(self, file: str, mutated: str) -> bool:
+        """Whether all tests pass with this source in the place of the file."""
+        own = (f"tinynet/{file}", *(f"tests/{name}" for name in FILES[file].split()))
+        for tests in (own, WIDER):
+            if tests not in self.seconds:
+                started = time.monotonic()
+                if self.fails(tests, 600, write_bytecode=True):
+                    raise RuntimeError(f"These fail without any mutant: {' '.join(tests)}")
+                self.seconds[tests] = time.monotonic() - started
+            if self.fails_with(file, mutated, tests):
+                return False
+        return True
+
+    def fails_with(self, file: str, mutated: str, tests: tuple[str, ...]) -> bool:
+        path = self.folder / "tinynet" / file
+        original, times = path.read_text(), path.stat()
+        path.write_text(mutated)
+        os.utime(path, (0, 0))  # bytecode belongs to a length and a time: never take the original's for the mutant's
+        try:
+            return self.fails(tests, int(3 * self.seconds[tests]) + 2)
+        finally:
+            path.write_text(original)
+            os.utime(path, (times.st_atime, times.st_mtime))
+
+    def fails(self, tests: tuple[str, ...], seconds: int, *, write_bytecode: bool = False) -> bool:
+        """Whether pytest, in a fork of this process, finds a failure or takes longer than so many seconds."""
+        child = os.fork()
+        if child == 0:
+            resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds))
+            resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
+            signal.alarm(10 * seconds)  # for a thread that waits for ever: that takes no time of the CPU
+            os.chdir(self.folder)
+            sys.path.insert(0, str(self.folder))
+            sys.dont_write_bytecode = not write_bytecode
+            null = os.open(os.devnull, os.O_RDWR)
+            for stream in range(3):
+                os.dup2(null, stream)
+            try:
+                result = int(pytest.main([*PYTEST, *tests]))
+            except BaseException:
+                result = 1
+            os._exit(result)
+        return os.waitpid(child, 0)[1] != 0
+
+
+def work_in(parent: str) -> None:
+    global copy
+    copy = Copy(parent)
+
+
+def survives(trial: tuple[Mutant, str]) -> bool:
+    return copy.survives(trial[0].file, trial[1])
+
+
+def read_survivors() -> Counter[Mutant]:
+    """The mutants of mutation_survivors.txt: under each reason, "file definition" and lines as in a diff."""
+    entry = re.compile(r"^(\S+\.py)(?: (\S+))?\n((?:-.*\n)+)((?:\+.*\n)*)", re.MULTILINE)
+    return Counter(
+        Mutant(file, definition, *("\n".join(line[2:] for line in part.splitlines()) for part in (before, after)))
+        for file, definition, before, after in entry.findall(SURVIVORS.read_text())
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Make small changes in the maths and see which no test notices.")
+    parser.add_argument("files", nargs="*", default=[""], help="only files whose names begin so")
+    parser.add_argument("--sample", type=int, help="at most so many mutants of each file")
+    parser.add_argument("--jobs", type=int, default=1, help="mutants at a time")
+    options = parser.parse_args()
+    listed = read_survivors()
+    total = known = unknown = stale = 0
+    with (
+        tempfile.TemporaryDirectory(prefix="mutation_") as parent,
+        ProcessPoolExecutor(options.jobs, get_context("fork"), work_in, (parent,)) as pool,
+    ):
+        for file in FILES:
+            if not file.startswith(tuple(options.files)):
+                continue
+            trials = list(mutants(file))
+            if options.sample and options.sample < len(trials):
+                trials = random.Random(0).sample(trials, options.sample)
+            started = time.monotonic()
+            alive = Counter(
+                trial[0] for trial, lives in zip(trials, pool.map(survives, trials), strict=True) if lives
+            )
+            of_file = Counter({mutant: count for mutant, count in listed.items() if mutant.file == file})
+            tried = Counter(mutant for mutant, _ in trials)
+            new, gone = alive - of_file, of_file - alive if not options.sample else (of_file & tried) - alive
+            for mutant in new.elements():
+                print(f"SURVIVES\n{mutant}\n")
+            for mutant in gone.elements():
+                print(f"LISTED, BUT DOES NOT SURVIVE\n{mutant}\n")
+            print(
+                f"{file:<32} {len(trials):>5} mutants, {len(trials) - alive.total():>5} killed, "
+                f"{(alive & of_file).total():>4} equivalent, {new.total():>4} survive   "
+                f"({time.monotonic() - started:.0f} s)",
+                flush=True,
+            )
+            total += len(trials)
+            known += (alive & of_file).total()
+            unknown += new.total()
+            stale += gone.total()
+    different = total - known
+    print(f"{different - unknown} of {different} mutants that behave differently are killed: "
+          f"{(different - unknown) / different:.1%}")
+    sys.exit(bool(unknown or stale))
+
+
+if __name__ == "__main__":
+    main()
