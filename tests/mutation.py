@@ -78,8 +78,8 @@ FILES = {
     "training.py": "test_layer.py",
 }
 
-# What survives these meets the tests of how the files work together.
-# ... without those that take seconds where nothing is compiled.
+# What survives these meets the tests of how the files work together, without those that take seconds where nothing is
+# compiled.
 WIDER = (
     *("tests/test_errors.py", "tests/test_layer.py", "tests/test_gradient_check.py", "tests/test_regularizers.py"),
     *("tests/test_dropout.py", "tests/test_properties.py", "tests/test_contract.py", "tests/test_callbacks.py"),
@@ -137,6 +137,12 @@ def definition_at(tree: ast.Module, line: int) -> str:
     return ".".join(node.name for node in sorted(around, key=lambda node: node.lineno))
 
 
+def in_common(some: list[str], others: list[str]) -> int:
+    """How many lines both begin with."""
+    pairs = enumerate(zip(some, others, strict=False))
+    return next((i for i, (one, other) in pairs if one != other), min(len(some), len(others)))
+
+
 def mutants(file: str) -> Iterator[tuple[Mutant, str]]:
     """Every mutant of a file with its whole source, without those that are no Python or the same program as another."""
     source = (ROOT / "tinynet" / file).read_text()
@@ -156,8 +162,8 @@ def mutants(file: str) -> Iterator[tuple[Mutant, str]]:
             if what_it_does not in seen:
                 seen.add(what_it_does)
                 new = mutated.splitlines()
-                same = len(os.path.commonprefix([lines, new]))
-                tail = len(os.path.commonprefix([lines[same:][::-1], new[same:][::-1]]))
+                same = in_common(lines, new)
+                tail = in_common(lines[same:][::-1], new[same:][::-1])
                 before, after = ("\n".join(map(str.strip, text[same : len(text) - tail])) for text in (lines, new))
                 yield Mutant(file, definition_at(tree, same + 1), before, after), mutated
 
@@ -167,7 +173,7 @@ class Copy:
 
     def __init__(self, parent: str):
         self.folder = Path(tempfile.mkdtemp(dir=parent))
-        self.seconds: dict[tuple[str, ...], float] = {}
+        self.usual: dict[tuple[str, ...], float] = {}
         for name in ("tinynet", "tests"):
             ignore = shutil.ignore_patterns("__pycache__", "*.gz", "references")
             shutil.copytree(ROOT / name, self.folder / name, ignore=ignore)
@@ -178,28 +184,23 @@ class Copy:
         """Whether all tests pass with this source in the place of the file."""
         own = (f"tinynet/{file}", *(f"tests/{name}" for name in FILES[file].split()))
         for tests in (own, WIDER):
-            if tests not in self.seconds:
-                started = time.monotonic()
-                if self.fails(tests, 600, write_bytecode=True):
+            if tests not in self.usual:
+                passed, self.usual[tests] = self.run(tests, 600, write_bytecode=True)
+                if not passed:
                     raise RuntimeError(f"These fail without any mutant: {' '.join(tests)}")
-                self.seconds[tests] = time.monotonic() - started
-            if self.fails_with(file, mutated, tests):
+            path = self.folder / "tinynet" / file
+            original, times = path.read_text(), path.stat()
+            path.write_text(mutated)
+            os.utime(path, (0, 0))  # the original's bytecode is known by the time of its source: make sure to differ
+            passed, _ = self.run(tests, int(3 * self.usual[tests]) + 2)
+            path.write_text(original)
+            os.utime(path, (times.st_atime, times.st_mtime))
+            if not passed:
                 return False
         return True
 
-    def fails_with(self, file: str, mutated: str, tests: tuple[str, ...]) -> bool:
-        path = self.folder / "tinynet" / file
-        original, times = path.read_text(), path.stat()
-        path.write_text(mutated)
-        os.utime(path, (0, 0))  # bytecode belongs to a length and a time: never take the original's for the mutant's
-        try:
-            return self.fails(tests, int(3 * self.seconds[tests]) + 2)
-        finally:
-            path.write_text(original)
-            os.utime(path, (times.st_atime, times.st_mtime))
-
-    def fails(self, tests: tuple[str, ...], seconds: int, *, write_bytecode: bool = False) -> bool:
-        """Whether pytest, in a fork of this process, finds a failure or takes longer than so many seconds."""
+    def run(self, tests: tuple[str, ...], seconds: int, *, write_bytecode: bool = False) -> tuple[bool, float]:
+        """Whether these tests pass within so many seconds, and the seconds taken, both of the CPU's time."""
         child = os.fork()
         if child == 0:
             resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds))
@@ -216,7 +217,8 @@ class Copy:
             except BaseException:
                 result = 1
             os._exit(result)
-        return os.waitpid(child, 0)[1] != 0
+        _, status, usage = os.wait4(child, 0)
+        return status == 0, usage.ru_utime + usage.ru_stime
 
 
 def work_in(parent: str) -> None:
@@ -244,7 +246,10 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=1, help="mutants at a time")
     options = parser.parse_args()
     listed = read_survivors()
-    total = known = unknown = stale = 0
+    unknown_files = {mutant.file for mutant in listed} - FILES.keys()
+    if unknown_files:
+        raise SystemExit(f"{SURVIVORS.name} has mutants of files that are not mutated: {unknown_files}")
+    tried = killed = equivalent = stale = 0
     with (
         tempfile.TemporaryDirectory(prefix="mutation_") as parent,
         ProcessPoolExecutor(options.jobs, get_context("fork"), work_in, (parent,)) as pool,
@@ -252,34 +257,34 @@ def main() -> None:
         for file in FILES:
             if not file.startswith(tuple(options.files)):
                 continue
+            started = time.monotonic()
             trials = list(mutants(file))
             if options.sample and options.sample < len(trials):
                 trials = random.Random(0).sample(trials, options.sample)
-            started = time.monotonic()
-            alive = Counter(
-                trial[0] for trial, lives in zip(trials, pool.map(survives, trials), strict=True) if lives
-            )
-            of_file = Counter({mutant: count for mutant, count in listed.items() if mutant.file == file})
-            tried = Counter(mutant for mutant, _ in trials)
-            new, gone = alive - of_file, of_file - alive if not options.sample else (of_file & tried) - alive
-            for mutant in new.elements():
-                print(f"SURVIVES\n{mutant}\n")
+            expected = listed & Counter(mutant for mutant, _ in trials)
+            alive: Counter[Mutant] = Counter()
+            for (mutant, _), lives in zip(trials, pool.map(survives, trials), strict=True):
+                alive[mutant] += lives
+                if lives and alive[mutant] > expected[mutant]:
+                    print(f"SURVIVES\n{mutant}\n", flush=True)
+            gone = expected - alive
+            if not options.sample:
+                gone += Counter({mutant: n for mutant, n in listed.items() if mutant.file == file}) - expected
             for mutant in gone.elements():
-                print(f"LISTED, BUT DOES NOT SURVIVE\n{mutant}\n")
+                print(f"LISTED, BUT KILLED OR NOT MADE\n{mutant}\n")
+            known = (alive & expected).total()
             print(
-                f"{file:<32} {len(trials):>5} mutants, {len(trials) - alive.total():>5} killed, "
-                f"{(alive & of_file).total():>4} equivalent, {new.total():>4} survive   "
-                f"({time.monotonic() - started:.0f} s)",
+                f"{file:<30} {len(trials):>5} mutants {len(trials) - alive.total():>5} killed {known:>4} equivalent "
+                f"{alive.total() - known:>4} survive  {time.monotonic() - started:>5.0f} s",
                 flush=True,
             )
-            total += len(trials)
-            known += (alive & of_file).total()
-            unknown += new.total()
+            tried += len(trials)
+            killed += len(trials) - alive.total()
+            equivalent += known
             stale += gone.total()
-    different = total - known
-    print(f"{different - unknown} of {different} mutants that behave differently are killed: "
-          f"{(different - unknown) / different:.1%}")
-    sys.exit(bool(unknown or stale))
+    different = tried - equivalent
+    print(f"{killed} of {different} mutants that behave differently are killed: {killed / different:.1%}")
+    sys.exit(killed < different or stale > 0)
 
 
 if __name__ == "__main__":
