@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import ast
+import gc
 import os
 import random
 import re
@@ -172,6 +173,7 @@ class Copy:
     """A copy of the project in which mutants stand trial, one after another."""
 
     def __init__(self, parent: str):
+        gc.freeze()  # what is imported stays: no fork need look through it
         self.folder = Path(tempfile.mkdtemp(dir=parent))
         self.usual: dict[tuple[str, ...], float] = {}
         for name in ("tinynet", "tests"):
