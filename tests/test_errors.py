@@ -5,6 +5,8 @@ losses and optimizers are in the tests named after these.
 """
 
 import importlib
+import inspect
+import sys
 import traceback
 from pathlib import Path
 
@@ -280,3 +282,21 @@ def test_names_that_keras_alone_has_say_so_when_imported(module, name):
         exec(f"from tinynet.{module} import {name}")
     found = importlib.import_module(f"tinynet.{module}")
     assert not hasattr(found, f"_{name}"), "tools that probe for private names get the AttributeError they expect"
+
+
+def test_every_argument_can_be_given_by_name():
+    modules = [module for name, module in sys.modules.items() if name.startswith("tinynet.")]
+    classes = [
+        value
+        for module in modules
+        for value in vars(module).values()
+        if inspect.isclass(value) and not getattr(value, "_is_protocol", False)  # it says what others must have
+    ]
+    found = 0
+    for owner in [*modules, *classes]:
+        for function in vars(owner).values():
+            if inspect.isfunction(function) and function.__module__.startswith("tinynet"):
+                found += 1
+                kinds = {parameter.kind for parameter in inspect.signature(function).parameters.values()}
+                assert inspect.Parameter.POSITIONAL_ONLY not in kinds, function
+    assert found > 300

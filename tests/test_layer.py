@@ -92,3 +92,8 @@ def test_params_set_on_a_network_become_those_of_its_layers():
     model.params = doubled
     assert model.layers[0].params["W"] is doubled["only/W"]
     np.testing.assert_array_equal(model.forward(np.ones((1, 2)))[0], [doubled["only/W"].sum(axis=0)])
+
+
+def test_layers_may_have_any_names_in_any_order():
+    model = Sequential([Input((2,)), *(Dense(2, name=name) for name in ("m", "z", "a"))])
+    assert [layer.name for layer in model.layers] == ["m", "z", "a"]
