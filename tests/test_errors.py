@@ -71,6 +71,8 @@ MISTAKES = {
         r"MaxPooling2D 'max_pooling2d_1': a window of \(4, 4\) does not fit into images of \(2, 2\)",
     ),
     "Input in the middle": (lambda: built().add(Input((3,))), ValueError, "Input says the shape .* comes first"),
+    "Input behind a layer": (lambda: Sequential([Dense(3), Input((3,))]), ValueError, "Input says .* comes first"),
+    "Input twice": (lambda: Sequential([Input((3,)), Input((3,))]), ValueError, "Input says .* comes first, and once"),
     "Input with the batch axis": (lambda: Input((None, 28, 28, 1)), ValueError, "without the batch axis"),
     "Input of a number": (lambda: Input(784), TypeError, r"shape must be a tuple.*for vectors write \(784,\)"),
     "Input of nothing": (lambda: Input(()), ValueError, "must give every size"),
