@@ -73,8 +73,8 @@ FILES = {
     "layers/weighted.py": "test_dense.py test_conv2d.py",
     "layers/window.py": "test_conv2d.py test_max_pooling2d.py test_average_pooling2d.py",
     "layers/convolution.py": "test_convolution.py",
-    "reference.py": "test_kernels.py test_convolution.py test_max_pooling2d.py",
-    "kernels.py": "test_kernels.py test_convolution.py",
+    "reference.py": "test_kernels.py test_max_pooling2d.py test_average_pooling2d.py test_convolution.py",
+    "kernels.py": "test_kernels.py test_max_pooling2d.py test_average_pooling2d.py test_convolution.py",
     "parallel.py": "test_layer.py",
     "training.py": "test_layer.py",
 }
@@ -82,6 +82,7 @@ FILES = {
 # What survives these meets the tests of how the files work together, without those that take seconds where nothing is
 # compiled.
 WIDER = (
+    "--hypothesis-profile=surviving_mutants",
     *("tests/test_errors.py", "tests/test_layer.py", "tests/test_gradient_check.py", "tests/test_regularizers.py"),
     *("tests/test_dropout.py", "tests/test_properties.py", "tests/test_contract.py", "tests/test_callbacks.py"),
     *("tests/test_training.py", "-k"),
