@@ -91,10 +91,20 @@ MISTAKES = {
     ),
     "half precision": (lambda: built().astype(np.float16), ValueError, "compute in float32 or float64, got float16"),
     "dtype of a layer": (lambda: Dense(3, dtype="float16"), ValueError, "dtype='float16' is not supported"),
+    "a layer that keeps its weights": (
+        lambda: Dense(3, trainable=False),
+        ValueError,
+        "trainable=False is not supported by tinynet, only True",
+    ),
     "no threads": (lambda: Sequential(num_threads=0), ValueError, "num_threads must be at least 1, got 0"),
     "a seed of text": (lambda: Sequential(seed="one"), TypeError, "seed must be an integer, got 'one'"),
     "weights of an unbuilt layer": (lambda: Dense(3).set_weights([X]), ValueError, "has no weights yet"),
     "too few weights": (lambda: built().set_weights([]), ValueError, "set_weights takes 4 arrays, got 0"),
+    "too many weights": (
+        lambda: built().set_weights([*built().get_weights(), X]),
+        ValueError,
+        "set_weights takes 4 arrays, got 5",
+    ),
     "transposed weights": (
         lambda: built().set_weights([weight.T for weight in built().get_weights()]),
         ValueError,
@@ -238,6 +248,16 @@ MISTAKES = {
         lambda: built().forward(X[0]),
         ValueError,
         r"takes a batch of shape \(n, 8, 8, 1\), got \(8, 8, 1\)",
+    ),
+    "images of another size into a layer": (
+        lambda: built().forward(np.zeros((6, 9, 8, 1))),
+        ValueError,
+        r"takes a batch of shape \(n, 8, 8, 1\), got \(6, 9, 8, 1\)",
+    ),
+    "a number into a layer": (
+        lambda: built().forward(np.array(0.5)),
+        ValueError,
+        r"takes a batch of shape \(n, 8, 8, 1\), got \(\)",
     ),
     "a layer that is not built": (
         lambda: Dense(3).forward(np.zeros((2, 4))),

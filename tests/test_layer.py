@@ -69,6 +69,10 @@ def test_the_old_way_to_say_how_long_a_vector_is():
         Dense(3, input_dim=0)
 
 
+def test_keras_arguments_that_say_what_is_done_anyway_are_taken():
+    assert Dense(3, trainable=True, dtype="float32").params == Dense(3, dtype=None).params == {}
+
+
 def test_the_package_itself_stands_in_for_keras():
     assert keras.Sequential is Sequential
     assert keras.Input is Input
