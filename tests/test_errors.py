@@ -83,6 +83,8 @@ MISTAKES = {
         ValueError,
         "a layer named 'a' already",
     ),
+    "an empty name": (lambda: Dense(3, name=""), ValueError, "non-empty string without '/', got ''"),
+    "a number for a name": (lambda: Dense(3, name=1), ValueError, "non-empty string without '/', got 1"),
     "a name with a slash": (lambda: Dense(3, name="a/b"), ValueError, "non-empty string without '/', got 'a/b'"),
     "two input shapes": (
         lambda: Sequential([Input((4,)), Dense(3, input_shape=(5,))]),
@@ -261,6 +263,11 @@ MISTAKES = {
     ),
     "a layer that is not built": (
         lambda: Dense(3).forward(np.zeros((2, 4))),
+        ValueError,
+        r"Dense is not built: call build\(input_shape, rng\) first, or add it to a Sequential",
+    ),
+    "a layer that has its shape but is not built": (
+        lambda: Dense(3, input_shape=(4,)).forward(np.zeros((2, 4))),
         ValueError,
         r"Dense is not built: call build\(input_shape, rng\) first, or add it to a Sequential",
     ),
