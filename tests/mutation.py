@@ -6,9 +6,10 @@
     python tests/mutation.py --jobs 4              four mutants at a time
 
 It needs cosmic-ray (``pip install '.[mutation]'``), which makes the mutants, and a system that can fork. Compilation is
-off, because it would take longer than the tests. A mutant is killed when a test of its file fails, or takes many times
-its usual time. The others survive: those that behave like the original are in mutation_survivors.txt, with the reason.
-The exit code is 1 if another one survives, or if one of the list is gone or is killed.
+off where the code can do without, because it would take longer than the tests. A mutant is killed when a test of its
+file fails, or takes many times its usual time. The others survive: those that behave like the original are in
+mutation_survivors.txt, with the reason. The exit code is 1 if another one survives, or if one of the list is gone or is
+killed.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ os.environ |= {"NUMBA_DISABLE_JIT": "1", "HYPOTHESIS_PROFILE": "mutants", "OPENB
 
 # Each run of the tests is a fork of this process. What takes long to import is imported here, once; tinynet is not.
 import hypothesis.extra.numpy  # noqa: F401
-import numba  # noqa: F401
+import numba
 import pytest
 import safetensors.numpy  # noqa: F401
 import tqdm  # noqa: F401
@@ -74,14 +75,14 @@ FILES = {
     "layers/weighted.py": "test_dense.py test_conv2d.py",
     "layers/window.py": "test_conv2d.py test_max_pooling2d.py test_average_pooling2d.py",
     "layers/convolution.py": "test_convolution.py",
-    "reference.py": "test_kernels.py test_max_pooling2d.py test_average_pooling2d.py test_convolution.py",
-    "kernels.py": "test_kernels.py test_max_pooling2d.py test_average_pooling2d.py test_convolution.py",
     "parallel.py": "test_layer.py",
     "training.py": "test_layer.py",
+    "reference.py": "test_kernels.py test_max_pooling2d.py test_average_pooling2d.py test_convolution.py",
+    "kernels.py": "test_kernels.py test_max_pooling2d.py test_average_pooling2d.py test_convolution.py",
 }
 
-# What survives these meets the tests of how the files work together, without those that take seconds where nothing is
-# compiled.
+# What survives these, outside the kernels, meets the tests of how the files work together, without those that take
+# seconds where nothing is compiled.
 WIDER = (
     "--hypothesis-profile=surviving_mutants",
     *("tests/test_errors.py", "tests/test_layer.py", "tests/test_gradient_check.py", "tests/test_regularizers.py"),
@@ -90,6 +91,9 @@ WIDER = (
     "not one_two_and_three_threads and not two_models and not nested_models and not predict_is_forward"
     " and not (Sequential and finite_differences)",
 )
+# The definitions of kernels.py that exist only where there is compilation. Their mutants are compiled.
+COMPILED = re.compile("|_VectorCode.*|_compiled_as.*|_write_add_runs|_convolution_of|_convolution_of.write")
+TESTS_OF_COMPILED = ("tests/test_kernels.py", "-k", "test_a_kernel and (sum_patches or add_filters or convolve)")
 PYTEST = ("-x", "-q", "--tb=no", "-p", "no:cacheprovider", "-W", "ignore::pytest.PytestAssertRewriteWarning")
 
 # Mutants that say nothing, by the name of cosmic-ray's operator.
@@ -195,17 +199,23 @@ class Copy:
         for name in ("conftest.py", "pyproject.toml"):
             shutil.copy(ROOT / name, self.folder)
 
-    def survives(self, file: str, mutated: str) -> bool:
+    def survives(self, mutant: Mutant, source: str) -> bool:
         """Whether all tests pass with this source in the place of the file."""
-        own = (f"tinynet/{file}", *(f"tests/{name}" for name in FILES[file].split()))
-        for tests in (own, WIDER):
+        own = (f"tinynet/{mutant.file}", *(f"tests/{name}" for name in FILES[mutant.file].split()))
+        stages = [own, WIDER]
+        if mutant.file in ("kernels.py", "reference.py"):
+            its_name = ("tests/test_kernels.py", "-k", f"test_a_kernel and {mutant.definition or 'none'}")
+            stages = [its_name, own]
+        if mutant.file == "kernels.py" and COMPILED.fullmatch(mutant.definition):
+            stages = [TESTS_OF_COMPILED]
+        for tests in stages:
             if tests not in self.usual:
                 passed, self.usual[tests] = self.run(tests, 600, write_bytecode=True)
                 if not passed:
                     raise RuntimeError(f"These fail without any mutant: {' '.join(tests)}")
-            path = self.folder / "tinynet" / file
+            path = self.folder / "tinynet" / mutant.file
             original, times = path.read_text(), path.stat()
-            path.write_text(mutated)
+            path.write_text(source)
             os.utime(path, (0, 0))  # the original's bytecode is known by the time of its source: make sure to differ
             passed, _ = self.run(tests, int(3 * self.usual[tests]) + 2)
             path.write_text(original)
@@ -224,6 +234,10 @@ class Copy:
             os.chdir(self.folder)
             sys.path.insert(0, str(self.folder))
             sys.dont_write_bytecode = not write_bytecode
+            if tests is TESTS_OF_COMPILED:
+                os.environ["NUMBA_DISABLE_JIT"] = "0"
+                os.environ["NUMBA_CACHE_DIR"] = tempfile.mkdtemp(dir=self.folder)  # nothing of another mutant
+                numba.config.reload_config()
             null = os.open(os.devnull, os.O_RDWR)
             for stream in range(3):
                 os.dup2(null, stream)
@@ -231,7 +245,7 @@ class Copy:
                 result = int(pytest.main([*PYTEST, *tests]))
             except BaseException:
                 result = 1
-            os._exit(result)
+            os._exit(0 if result == pytest.ExitCode.NO_TESTS_COLLECTED else result)  # no test has its name
         _, status, usage = os.wait4(child, 0)
         return status == 0, usage.ru_utime + usage.ru_stime
 
@@ -242,7 +256,7 @@ def work_in(parent: str) -> None:
 
 
 def survives(trial: tuple[Mutant, str]) -> bool:
-    return copy.survives(trial[0].file, trial[1])
+    return copy.survives(*trial)
 
 
 def read_survivors() -> Counter[Mutant]:
