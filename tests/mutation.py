@@ -70,6 +70,8 @@ FILES = {
     "layers/flatten.py": "test_layer.py",
     "layers/input.py": "test_layer.py",
     "layers/layer.py": "test_layer.py test_errors.py",
+    "layers/outer_products.py": "test_products.py",
+    "layers/products.py": "test_products.py",
     "layers/max_pooling2d.py": "test_max_pooling2d.py",
     "layers/pooling.py": "test_max_pooling2d.py test_average_pooling2d.py",
     "layers/weighted.py": "test_dense.py test_conv2d.py",
@@ -92,8 +94,11 @@ WIDER = (
     " and not (Sequential and finite_differences)",
 )
 # The definitions of kernels.py that exist only where there is compilation. Their mutants are compiled.
-COMPILED = re.compile("|_VectorCode.*|_compiled_as.*|_write_add_runs|_convolution_of|_convolution_of.write")
-TESTS_OF_COMPILED = ("tests/test_kernels.py", "-k", "test_a_kernel and (sum_patches or add_filters or convolve)")
+COMPILED = re.compile(r"|_VectorCode.*|_compiled_as.*|_write_\w+|_products_of|_products_of.write")
+TESTS_OF_COMPILED = (
+    *("tests/test_kernels.py", "-k"),
+    "test_a_kernel and (sum_patches or add_filters or convolve or matmul or max_pool)",
+)
 PYTEST = ("-x", "-q", "--tb=no", "-p", "no:cacheprovider", "-W", "ignore::pytest.PytestAssertRewriteWarning")
 
 # Mutants that say nothing, by the name of cosmic-ray's operator.
