@@ -22,7 +22,7 @@ ways = pytest.mark.parametrize("by_kernel", [False, True])
 
 
 def forced(by_kernel: bool) -> Any:
-    return mock.patch.object(products, "_stays_in_cache", lambda left, right: by_kernel)
+    return mock.patch.object(products, "_stays_in_cache", return_value=by_kernel)
 
 
 def integers(seed: int, *shape: int, dtype: Any = np.float32, layout: str = "C") -> np.ndarray:
