@@ -38,13 +38,14 @@ def test_three_products(by_kernel, n, size, columns, seed, dtype, layout):
     )
     rows = slice(size // 3, size // 3 + (size + 1) // 2)
     dW = np.full((rows.stop - rows.start, columns), 7, dtype)
-    with forced(by_kernel):
+    with forced(by_kernel), mock.patch.object(kernels, "matmul", wraps=kernels.matmul) as matmul:
         y, dx = products.times(x, W, b), products.times_transposed(dy, W)
         products.transposed_times(x, dy, rows, dW)
     np.testing.assert_array_equal(y, x @ W + b)
     np.testing.assert_array_equal(dx, dy @ W.T)
     np.testing.assert_array_equal(dW, (x.T @ dy)[rows])
     assert y.dtype == dx.dtype == dtype
+    assert matmul.call_count == 3 * by_kernel
 
 
 @pytest.mark.parametrize(
