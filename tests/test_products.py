@@ -53,6 +53,7 @@ def test_three_products(by_kernel, n, size, columns, seed, dtype, layout):
     [
         (6, 4096, np.float32, True),  # 64 columns of 4096 numbers are 1 MB
         (6, 4097, np.float32, False),
+        (100, 1, np.float32, True),
         (6, 2048, np.float64, True),
         (6, 2049, np.float64, False),
         (5, 1, np.float32, False),  # the kernel takes six rows at a time
