@@ -106,6 +106,8 @@ EXCLUDED = (
     r"ReplaceBinaryOperator_(Add|Sub|Mul|Div|FloorDiv|Mod|Pow)_(RShift|LShift|Bit)",  # floats have none of these
     r"ReplaceComparisonOperator_(Eq|NotEq|Lt|LtE|Gt|GtE)_Is",  # up to the interpreter, for small numbers
 )
+# How much is done at a time, and when another way is worth it: numbers that change the time taken, and no result.
+TUNING = ("PATCH_BYTES", "WEIGHT_BYTES", "CACHE_BYTES", "PART_SIZE", "WORTH_THREADS", "WAVE_SIZE", "BLOCK_SIZE")
 
 
 class Mutant(NamedTuple):
@@ -167,6 +169,9 @@ def mutants(file: str) -> Iterator[tuple[Mutant, str]]:
     for statement in get_ast(source).children:
         code = statement.get_code()
         start, end = end, end + len(code)
+        assigned = re.search(r"^(\w+) = ", code, re.MULTILINE)
+        if assigned and assigned[1] in TUNING:
+            continue
         seen = {program(code)}
         for mutated in mutated_codes(code):
             with contextlib.suppress(SyntaxError):
