@@ -106,6 +106,8 @@ EXCLUDED = (
     r"ReplaceBinaryOperator_(Add|Sub|Mul|Div|FloorDiv|Mod|Pow)_(RShift|LShift|Bit)",  # floats have none of these
     r"ReplaceComparisonOperator_(Eq|NotEq|Lt|LtE|Gt|GtE)_Is",  # up to the interpreter, for small numbers
 )
+# reshape takes any negative size, not only -1, for the one to be worked out.
+ALSO_RESHAPES = re.compile(r"reshape\((?:[^()]|\([^()]*\))*(?:~1|- 2)[,)]")
 # How much is done at a time, and when another way is worth it: numbers that change the time taken, and no result.
 TUNING = ("PATCH_BYTES", "WEIGHT_BYTES", "CACHE_BYTES", "PART_SIZE", "WORTH_THREADS", "WAVE_SIZE", "BLOCK_SIZE")
 
@@ -176,7 +178,7 @@ def mutants(file: str) -> Iterator[tuple[Mutant, str]]:
         for mutated in mutated_codes(code):
             with contextlib.suppress(SyntaxError):
                 what_it_does = program(mutated)
-                if what_it_does not in seen:
+                if what_it_does not in seen and not ALSO_RESHAPES.search(mutated):
                     seen.add(what_it_does)
                     whole = source[:start] + mutated + source[end:]
                     new = whole.splitlines()
