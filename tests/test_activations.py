@@ -136,6 +136,7 @@ def test_flatten_lays_a_sample_out_row_by_row_and_back():
         (lambda: Activation(max), TypeError, "activation must be one of 'relu'.* got <built-in function max>"),
         (lambda: Activation(ReLU), TypeError, "activation must be one of 'relu'"),
         (lambda: Activation(Dense(3)), TypeError, "activation must be one of 'relu'"),
+        (lambda: Softmax(axis=0), ValueError, "axis=0 is not supported by tinynet, only -1"),
         (lambda: Softmax(axis=1), ValueError, "axis=1 is not supported by tinynet, only -1"),
         (lambda: ReLU(negative_slope=0.1), ValueError, "negative_slope=0.1 is not supported by tinynet, only"),
         (lambda: ReLU(max_value=6), ValueError, "max_value=6 is not supported by tinynet, only None"),
@@ -148,6 +149,10 @@ def test_bad_arguments_are_refused_by_name(make, error, message):
         make()
 
 
-def test_keras_arguments_that_say_what_is_done_anyway_are_taken():
-    ReLU(negative_slope=0.0, max_value=None, threshold=0)
-    Softmax(axis=-1)
+@pytest.mark.parametrize("option", ["negative_slope", "threshold"])
+def test_keras_arguments_of_relu_are_taken_where_they_say_what_is_done_anyway(option):
+    for value in (None, 0, 0.0):
+        assert type(ReLU(**{option: value, "max_value": None})) is ReLU
+    for value in (1, -1, 1.0, -1.0):
+        with pytest.raises(ValueError, match=f"{option}={value} is not supported by tinynet, only None or 0 or 0.0"):
+            ReLU(**{option: value})

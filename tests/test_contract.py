@@ -4,10 +4,12 @@ A new layer is one more line in ``LAYERS``: a strategy (see ``strategies.py``) t
 """
 
 import copy
+import inspect
 import pickle
 import random
 import re
 import weakref
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -48,6 +50,15 @@ CLOSE = {"rtol": 1e-9, "atol": 1e-11}  # two ways to sum the same numbers in flo
 def test_the_table_has_every_layer_of_the_package():
     public = {name for name in layers.__all__ if issubclass(getattr(layers, name), Layer)}
     assert public - {"Layer", "Input", "AvgPool2D", "MaxPool2D"} <= LAYERS.keys()
+
+
+def test_every_layer_is_called_as_the_contract_says():
+    def parameters(method: Callable[..., Any]) -> list[tuple[Any, ...]]:
+        return [(each.name, each.kind, each.default) for each in inspect.signature(method).parameters.values()]
+
+    for kind in {Sequential, *(getattr(layers, name) for name in layers.__all__)}:
+        for method in ("make", "backward"):
+            assert parameters(getattr(kind, method)) == parameters(getattr(Layer, method)), kind
 
 
 def run(layer: Layer, x: np.ndarray, dy: np.ndarray) -> tuple[np.ndarray, np.ndarray, dict[str, np.ndarray]]:

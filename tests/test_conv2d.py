@@ -169,6 +169,7 @@ def test_kernels_start_glorot_uniform_and_biases_at_zero():
     ("input_shape", "message"),
     [
         ((784,), r"Conv2D takes images of shape \(rows, columns, channels\), got samples of shape \(784,\)"),
+        ((28, 28, 1, 1), r"got samples of shape \(28, 28, 1, 1\)"),
         ((28, 28), r"got samples of shape \(28, 28\); add a channel axis with x\[..., None\]"),
         ((4, 28, 1), r"a window of \(5, 3\) does not fit into images of \(4, 28\); .*padding=\"same\""),
         ((28, 2, 1), r"a window of \(5, 3\) does not fit into images of \(28, 2\)"),

@@ -14,7 +14,7 @@ import strategies as draw
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tinynet import kernels
+from tinynet import kernels, reference
 from tinynet.layers import convolution
 from tinynet.layers.window import Window
 
@@ -70,6 +70,22 @@ def test_convolve(product, patch_bytes, weight_bytes):
         y = convolution.convolve(x, W, b, window)
     np.testing.assert_array_equal(y, expected)
     assert y.dtype == x.dtype
+
+
+@pytest.mark.parametrize(
+    ("vector_bytes", "weight_bytes", "without_patches"),
+    [(0, 288, False), (32, 288, True), (64, 289, True), (32, 287, False)],
+)
+def test_few_weights_need_no_patch_matrix_where_there_are_vectors(vector_bytes, weight_bytes, without_patches):
+    x, W = np.ones((2, 5, 5, 2), np.float32), np.ones((3, 3, 2, 4), np.float32)  # 288 bytes
+    with (
+        mock.patch.object(kernels, "VECTOR_BYTES", vector_bytes),
+        mock.patch.object(convolution, "WEIGHT_BYTES", weight_bytes),
+        mock.patch.object(kernels, "convolve", wraps=reference.convolve) as convolve,
+    ):
+        y = convolution.convolve(x, W, np.zeros(4, np.float32), Window((3, 3), (1, 1), "valid"))
+    assert convolve.called == without_patches
+    np.testing.assert_array_equal(y, np.full((2, 3, 3, 4), 18))
 
 
 @pytest.mark.parametrize("way", WAYS)

@@ -5,6 +5,8 @@ losses and optimizers are in the tests named after these.
 """
 
 import importlib
+import inspect
+import sys
 import traceback
 from pathlib import Path
 
@@ -69,6 +71,8 @@ MISTAKES = {
         r"MaxPooling2D 'max_pooling2d_1': a window of \(4, 4\) does not fit into images of \(2, 2\)",
     ),
     "Input in the middle": (lambda: built().add(Input((3,))), ValueError, "Input says the shape .* comes first"),
+    "Input behind a layer": (lambda: Sequential([Dense(3), Input((3,))]), ValueError, "Input says .* comes first"),
+    "Input twice": (lambda: Sequential([Input((3,)), Input((3,))]), ValueError, "Input says .* comes first, and once"),
     "Input with the batch axis": (lambda: Input((None, 28, 28, 1)), ValueError, "without the batch axis"),
     "Input of a number": (lambda: Input(784), TypeError, r"shape must be a tuple.*for vectors write \(784,\)"),
     "Input of nothing": (lambda: Input(()), ValueError, "must give every size"),
@@ -79,6 +83,8 @@ MISTAKES = {
         ValueError,
         "a layer named 'a' already",
     ),
+    "an empty name": (lambda: Dense(3, name=""), ValueError, "non-empty string without '/', got ''"),
+    "a number for a name": (lambda: Dense(3, name=1), ValueError, "non-empty string without '/', got 1"),
     "a name with a slash": (lambda: Dense(3, name="a/b"), ValueError, "non-empty string without '/', got 'a/b'"),
     "two input shapes": (
         lambda: Sequential([Input((4,)), Dense(3, input_shape=(5,))]),
@@ -87,10 +93,20 @@ MISTAKES = {
     ),
     "half precision": (lambda: built().astype(np.float16), ValueError, "compute in float32 or float64, got float16"),
     "dtype of a layer": (lambda: Dense(3, dtype="float16"), ValueError, "dtype='float16' is not supported"),
+    "a layer that keeps its weights": (
+        lambda: Dense(3, trainable=False),
+        ValueError,
+        "trainable=False is not supported by tinynet, only True",
+    ),
     "no threads": (lambda: Sequential(num_threads=0), ValueError, "num_threads must be at least 1, got 0"),
     "a seed of text": (lambda: Sequential(seed="one"), TypeError, "seed must be an integer, got 'one'"),
     "weights of an unbuilt layer": (lambda: Dense(3).set_weights([X]), ValueError, "has no weights yet"),
     "too few weights": (lambda: built().set_weights([]), ValueError, "set_weights takes 4 arrays, got 0"),
+    "too many weights": (
+        lambda: built().set_weights([*built().get_weights(), X]),
+        ValueError,
+        "set_weights takes 4 arrays, got 5",
+    ),
     "transposed weights": (
         lambda: built().set_weights([weight.T for weight in built().get_weights()]),
         ValueError,
@@ -235,8 +251,23 @@ MISTAKES = {
         ValueError,
         r"takes a batch of shape \(n, 8, 8, 1\), got \(8, 8, 1\)",
     ),
+    "images of another size into a layer": (
+        lambda: built().forward(np.zeros((6, 9, 8, 1))),
+        ValueError,
+        r"takes a batch of shape \(n, 8, 8, 1\), got \(6, 9, 8, 1\)",
+    ),
+    "a number into a layer": (
+        lambda: built().forward(np.array(0.5)),
+        ValueError,
+        r"takes a batch of shape \(n, 8, 8, 1\), got \(\)",
+    ),
     "a layer that is not built": (
         lambda: Dense(3).forward(np.zeros((2, 4))),
+        ValueError,
+        r"Dense is not built: call build\(input_shape, rng\) first, or add it to a Sequential",
+    ),
+    "a layer that has its shape but is not built": (
+        lambda: Dense(3, input_shape=(4,)).forward(np.zeros((2, 4))),
         ValueError,
         r"Dense is not built: call build\(input_shape, rng\) first, or add it to a Sequential",
     ),
@@ -280,3 +311,21 @@ def test_names_that_keras_alone_has_say_so_when_imported(module, name):
         exec(f"from tinynet.{module} import {name}")
     found = importlib.import_module(f"tinynet.{module}")
     assert not hasattr(found, f"_{name}"), "tools that probe for private names get the AttributeError they expect"
+
+
+def test_every_argument_can_be_given_by_name():
+    modules = [module for name, module in sys.modules.items() if name.startswith("tinynet.")]
+    classes = [
+        value
+        for module in modules
+        for value in vars(module).values()
+        if inspect.isclass(value) and not getattr(value, "_is_protocol", False)  # it says what others must have
+    ]
+    found = 0
+    for owner in [*modules, *classes]:
+        for function in vars(owner).values():
+            if inspect.isfunction(function) and function.__module__.startswith("tinynet"):
+                found += 1
+                kinds = {parameter.kind for parameter in inspect.signature(function).parameters.values()}
+                assert inspect.Parameter.POSITIONAL_ONLY not in kinds, function
+    assert found > 300

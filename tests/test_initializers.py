@@ -64,22 +64,24 @@ def test_normal_weights_have_their_deviation_and_are_cut_off_at_two(name, stddev
 
 
 def test_random_normal_is_not_cut_off():
-    weights = RandomNormal(mean=3.0, stddev=2.0)(SHAPE, np.random.default_rng(0))
-    assert weights.mean() == pytest.approx(3, abs=0.05)
+    weights = RandomNormal(mean=-3.0, stddev=2.0)(SHAPE, np.random.default_rng(0))
+    assert weights.mean() == pytest.approx(-3, abs=0.05)
     assert weights.std() == pytest.approx(2, rel=0.02)
-    assert np.abs(weights - 3).max() > 6
+    assert np.abs(weights + 3).max() > 6
     assert draw("random_normal").std() == pytest.approx(0.05, rel=0.02)
 
 
-def test_random_uniform_takes_its_interval():
-    weights = RandomUniform(2.0, 3.0)(SHAPE, np.random.default_rng(0))
-    assert weights.min() == pytest.approx(2, abs=0.01)
-    assert weights.max() == pytest.approx(3, abs=0.01)
+@pytest.mark.parametrize("low", [2.0, -3.0])
+def test_random_uniform_takes_its_interval(low):
+    weights = RandomUniform(low, low + 1)(SHAPE, np.random.default_rng(0))
+    assert weights.min() == pytest.approx(low, abs=0.01)
+    assert weights.max() == pytest.approx(low + 1, abs=0.01)
 
 
 def test_constants():
     np.testing.assert_array_equal(draw("zeros", (2, 3)), np.zeros((2, 3)))
     np.testing.assert_array_equal(draw("ones", (2, 3)), np.ones((2, 3)))
+    np.testing.assert_array_equal(Constant()((2,), np.random.default_rng(0)), [0, 0])
     np.testing.assert_array_equal(Constant(-2.5)((3,), np.random.default_rng(0)), [-2.5, -2.5, -2.5])
 
 
@@ -128,7 +130,9 @@ def test_an_initializer_of_ones_own():
         (lambda: RandomUniform(1.0, 0.0), ValueError, "maxval must be finite and at least 1, got 0"),
         (lambda: RandomNormal(stddev=-1), ValueError, "stddev must be finite and at least 0, got -1"),
         (lambda: RandomNormal(mean="0"), TypeError, "mean must be a number, got '0'"),
-        (lambda: Constant(math.nan), ValueError, "value must be finite"),
+        (lambda: Constant(math.nan), ValueError, "value must be finite, got nan"),
+        (lambda: RandomNormal(mean=-math.inf), ValueError, "mean must be finite, got -inf"),
+        (lambda: RandomUniform(maxval=math.inf), ValueError, "maxval must be finite and at least -0.05, got inf"),
         (lambda: GlorotUniform(seed="lucky"), TypeError, "GlorotUniform: seed must be an integer, got 'lucky'"),
         (lambda: GlorotUniform(seed=-1), ValueError, "GlorotUniform: seed must be at least 0, got -1"),
     ],

@@ -69,6 +69,10 @@ def test_the_old_way_to_say_how_long_a_vector_is():
         Dense(3, input_dim=0)
 
 
+def test_keras_arguments_that_say_what_is_done_anyway_are_taken():
+    assert Dense(3, trainable=True, dtype="float32").params == Dense(3, dtype=None).params == {}
+
+
 def test_the_package_itself_stands_in_for_keras():
     assert keras.Sequential is Sequential
     assert keras.Input is Input
@@ -92,3 +96,8 @@ def test_params_set_on_a_network_become_those_of_its_layers():
     model.params = doubled
     assert model.layers[0].params["W"] is doubled["only/W"]
     np.testing.assert_array_equal(model.forward(np.ones((1, 2)))[0], [doubled["only/W"].sum(axis=0)])
+
+
+def test_layers_may_have_any_names_in_any_order():
+    model = Sequential([Input((2,)), *(Dense(2, name=name) for name in ("m", "z", "a"))])
+    assert [layer.name for layer in model.layers] == ["m", "z", "a"]

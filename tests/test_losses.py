@@ -89,13 +89,22 @@ def test_one_hot_labels_of_any_type(dtype):
             [0, 1, 2],
             r"one-hot labels of shape \(n, 3\), got shape \(3,\); use loss=\"sparse_categorical_crossentropy\"",
         ),
-        ([[0, 1], [1, 0]], r"labels of shape \(n, 3\), one column for each output of the network, got shape \(2, 2\)"),
+        (
+            [[0, 1], [1, 0]],
+            r"labels of shape \(n, 3\), one column for each output of the network, got shape \(2, 2\)\.$",
+        ),
+        ([[0, 1, 0, 0]], r"labels of shape \(n, 3\).*got shape \(1, 4\)\.$"),
         ([[0], [1]], r"got shape \(2, 1\) \(scikit-learn's LabelBinarizer .*to_categorical"),
-        ([[[0, 1, 0]]], r"labels of shape \(n, 3\).*got shape \(1, 1, 3\)"),
+        ([[], []], r"labels of shape \(n, 3\).*got shape \(2, 0\)\.$"),
+        ([[[0, 1, 0]]], r"labels of shape \(n, 3\).*got shape \(1, 1, 3\)\.$"),
+        ([[[0], [1], [0]]], r"labels of shape \(n, 3\).*got shape \(1, 3, 1\)\.$"),
+        (1, r"labels of shape \(n, 3\), one column for each output of the network, got shape \(\)\.$"),
         ([["0", "1", "0"]], "labels of zeros and ones, got dtype <U1"),
         ([[0, 1, 0], [0, 2, 0]], r"a single 1 in each row; row 1 is \[0 2 0\]"),
         ([[0, 1, 0], [1, 1, 0]], r"a single 1 in each row; row 1 is \[1 1 0\]"),
         ([[0.3, 0.3, 0.4]], r"row 0 is \[0.3 0.3 0.4\]"),
+        ([[1, 0.5, 0]], r"row 0 is \[1.  0.5 0. \]"),
+        ([[1, -1, 0]], r"row 0 is \[ 1 -1  0\]"),
         ([[0, 1, np.nan]], r"row 0 is \[ 0.  1. nan\]"),
         ([[0, 1, 0], [0, 0, 0]], r"row 1 is \[0 0 0\]. A row of zeros is what scikit-learn's LabelBinarizer"),
     ],
@@ -103,6 +112,13 @@ def test_one_hot_labels_of_any_type(dtype):
 def test_labels_that_are_not_one_hot_are_refused(labels, message):
     with pytest.raises(ValueError, match=message):
         CategoricalCrossentropy().check_labels(labels, 3)
+
+
+def test_a_long_row_is_not_shown_whole():
+    for num_classes, whole in ((20, True), (21, False)):
+        with pytest.raises(ValueError, match="row 0 is") as error:
+            CategoricalCrossentropy().check_labels(np.zeros((1, num_classes)), num_classes)
+        assert ("..." not in str(error.value)) == whole
 
 
 @pytest.mark.parametrize(
@@ -114,7 +130,10 @@ def test_labels_that_are_not_one_hot_are_refused(labels, message):
         ([0, np.nan], "takes integer labels, got dtype float64"),
         ([0, np.inf], r"labels must be in 0..2, got values from 0.0 to inf"),
         (["zero", "one"], "takes integer labels, got dtype <U4"),
+        (np.array([0, 1], "m8[s]"), "takes integer labels, got dtype timedelta64"),
         ([[0, 1, 0]], r"labels of shape \(n,\), got shape \(1, 3\); use loss=\"categorical_crossentropy\""),
+        ([[], []], r"labels of shape \(n,\), got shape \(2, 0\)"),
+        ([[[1]]], r"labels of shape \(n,\), got shape \(1, 1, 1\)"),
         (3, r"labels of shape \(n,\), got shape \(\)"),
     ],
 )
@@ -127,8 +146,11 @@ def test_labels_that_are_not_class_numbers_are_refused(labels, message):
     ("labels", "outputs", "message"),
     [
         ([0], np.zeros((2, 3)), "1 labels for 2 predictions"),
+        ([0, 1], np.zeros((1, 3)), "2 labels for 1 predictions"),
+        ([0], np.zeros((1, 3, 1)), r"y_pred must be an array of floats \(n, classes\), got shape \(1, 3, 1\)"),
         ([0], np.zeros(3), r"y_pred must be an array of floats \(n, classes\), got shape \(3,\)"),
         ([0], np.zeros((1, 3), int), "y_pred must be an array of floats .* dtype int64"),
+        ([0], np.zeros((1, 3), complex), "y_pred must be an array of floats .* dtype complex128"),
     ],
 )
 def test_predictions_that_do_not_fit_are_refused(labels, outputs, message):

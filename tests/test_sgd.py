@@ -112,6 +112,7 @@ def test_the_rate_can_be_read_and_set():
         ({}, r"gradients for \[\], but parameters \['b', 'w'\]"),
         ({"w": np.ones(2), "c": np.ones(1)}, r"gradients for \['c', 'w'\], but parameters \['b', 'w'\]"),
         ({"w": np.ones(2), "b": np.ones((1, 1))}, r"b has shape \(1,\), its gradient \(1, 1\)"),
+        ({"w": np.ones(2), "b": np.ones(())}, r"b has shape \(1,\), its gradient \(\)"),
     ],
 )
 def test_gradients_that_do_not_fit_are_refused_before_anything_moves(grads, message):
@@ -142,6 +143,16 @@ def test_gradients_that_do_not_fit_are_refused_before_anything_moves(grads, mess
 def test_bad_arguments_are_refused_by_name(arguments, error, message):
     with pytest.raises(error, match=message):
         SGD(**arguments)
+
+
+@pytest.mark.parametrize(
+    ("option", "default", "other"),
+    [("use_ema", False, True), ("ema_momentum", 0.99, 0.9), ("decay", 0, 1), ("decay", 0.0, 1.0)],
+)
+def test_options_that_keras_alone_has_are_taken_at_their_defaults_only(option, default, other):
+    assert not hasattr(SGD(**{option: default}), option)
+    with pytest.raises(ValueError, match=f"{option}={other} is not supported by tinynet, only"):
+        SGD(**{option: other})
 
 
 def test_a_bad_rate_is_refused_when_it_is_set_too():
@@ -199,6 +210,11 @@ def test_cosine_decay_after_a_warm_up():
     assert [schedule(step) for step in (0, 1, 2, 4, 6, 9)] == pytest.approx([1, 2, 3, 1.5, 0, 0], abs=1e-15)
 
 
+def test_cosine_decay_from_another_rate_without_a_warm_up():
+    schedule = CosineDecay(1.0, decay_steps=4, warmup_target=3.0)
+    assert [schedule(step) for step in (0, 2, 4)] == pytest.approx([3, 1.5, 0], abs=1e-15)
+
+
 def test_piecewise_constant_decay_changes_after_its_boundaries():
     schedule = PiecewiseConstantDecay([2, 5], [0.5, 0.25, 0.125])
     assert [schedule(step) for step in range(7)] == [0.5, 0.5, 0.5, 0.25, 0.25, 0.25, 0.125]
@@ -218,11 +234,20 @@ def test_a_schedule_of_ones_own():
         (lambda: ExponentialDecay(0.1, 0, 0.5), ValueError, "decay_steps must be at least 1, got 0"),
         (lambda: ExponentialDecay(-0.1, 1, 0.5), ValueError, "initial_learning_rate must be finite and at least 0"),
         (lambda: ExponentialDecay(0.1, 1, -0.5), ValueError, "decay_rate must be finite and at least 0, got -0.5"),
+        (lambda: CosineDecay(-0.1, 10), ValueError, "initial_learning_rate must be finite and at least 0, got -0.1"),
         (lambda: CosineDecay(0.1, 10, alpha=2), ValueError, "alpha must be finite and between 0 and 1, got 2"),
         (lambda: CosineDecay(0.1, 1.5), TypeError, "decay_steps must be an integer, got 1.5"),
         (lambda: CosineDecay(0.1, 10, warmup_steps=3), ValueError, "warmup_steps=3 needs warmup_target"),
+        (lambda: CosineDecay(0.1, 10, warmup_steps=-1), ValueError, "warmup_steps must be at least 0, got -1"),
         (lambda: CosineDecay(0.1, 10, warmup_target=-1), ValueError, "warmup_target must be finite and at least 0"),
         (lambda: PiecewiseConstantDecay([1], [0.1]), ValueError, "one more value than boundaries, got 1 values and 1"),
+        (
+            lambda: PiecewiseConstantDecay([1], [1, 2, 3]),
+            ValueError,
+            "one more value than boundaries, got 3 values and 1",
+        ),
+        (lambda: PiecewiseConstantDecay([-1], [1, 2]), ValueError, "boundaries must be at least 0, got -1"),
+        (lambda: PiecewiseConstantDecay([1, 1, 2], [1, 2, 3, 4]), ValueError, r"must grow .*got \[1, 1, 2\]"),
         (lambda: PiecewiseConstantDecay([2, 2], [1, 2, 3]), ValueError, r"boundaries must grow .*got \[2, 2\]"),
         (lambda: PiecewiseConstantDecay([3, 2], [1, 2, 3]), ValueError, r"boundaries must grow .*got \[3, 2\]"),
         (lambda: PiecewiseConstantDecay([1], [0.1, -1]), ValueError, "values must be finite and at least 0, got -1"),

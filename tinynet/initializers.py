@@ -176,7 +176,7 @@ class RandomUniform(Initializer):
 
     def __init__(self, minval: float = -0.05, maxval: float = 0.05, seed: int | None = None, **unsupported: Any):
         super().__init__(seed, **unsupported)
-        self.minval = check_number("RandomUniform", "minval", minval, low=-1e9)
+        self.minval = check_number("RandomUniform", "minval", minval)
         self.maxval = check_number("RandomUniform", "maxval", maxval, low=self.minval)
 
     def draw(self, shape: tuple[int, ...], rng: np.random.Generator) -> Array:
@@ -193,7 +193,7 @@ class RandomNormal(Initializer):
 
     def __init__(self, mean: float = 0.0, stddev: float = 0.05, seed: int | None = None, **unsupported: Any):
         super().__init__(seed, **unsupported)
-        self.mean = check_number("RandomNormal", "mean", mean, low=-1e9)
+        self.mean = check_number("RandomNormal", "mean", mean)
         self.stddev = check_number("RandomNormal", "stddev", stddev, low=0)
 
     def draw(self, shape: tuple[int, ...], rng: np.random.Generator) -> Array:
@@ -210,7 +210,7 @@ class Constant(Initializer):
 
     def __init__(self, value: float = 0.0, **unsupported: Any):
         super().__init__(**unsupported)
-        self.value = check_number(type(self).__name__, "value", value, low=-1e9)
+        self.value = check_number(type(self).__name__, "value", value)
 
     def draw(self, shape: tuple[int, ...], rng: np.random.Generator) -> Array:
         return np.full(shape, self.value)

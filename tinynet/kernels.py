@@ -202,9 +202,9 @@ def sum_patches(x: Array, dy: Array, sums: Array, s_h: int, s_w: int) -> None:
     _, k_h, k_w, _ = sums.shape
     source, gradient, target = x.reshape(-1), dy.reshape(-1), sums.reshape(-1)
     run, row = uint(k_w * c), uint(w * c)
-    listed_filter = np.empty(out_h * out_w * filters + 1, np.uintp)
-    listed_place = np.empty(out_h * out_w * filters + 1, np.uintp)
-    listed_value = np.empty(out_h * out_w * filters + 1, dy.dtype)
+    listed_filter = np.empty(out_h * out_w * filters, np.uintp)
+    listed_place = np.empty(out_h * out_w * filters, np.uintp)
+    listed_value = np.empty(out_h * out_w * filters, dy.dtype)
     room = uint(out_h * out_w)  # places of one filter
     places = np.empty(room * uint(filters), np.uintp)
     values = np.empty(room * uint(filters), dy.dtype)
@@ -252,8 +252,8 @@ def add_filters(dy: Array, filters_: Array, x: Array, s_h: int, s_w: int) -> Non
     size = uint(filters) * pitch
     weights = _aligned(uint(k_h) * size, x.dtype)
     _copy_runs(filters_.reshape(-1), run, uint(k_h), weights, pitch, size, uint(filters))
-    places = np.empty(out_h * out_w * filters + 1, np.uintp)
-    values = np.empty(out_h * out_w * filters + 1, dy.dtype)
+    places = np.empty(out_h * out_w * filters, np.uintp)
+    values = np.empty(out_h * out_w * filters, dy.dtype)
     ends = np.empty(out_h * out_w, np.uintp)
     g = uint(0)
     for image in range(n):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import operator
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NoReturn
@@ -28,7 +29,7 @@ def check_int(owner: str, argument: str, value: Any, *, minimum: int = 1) -> int
     return number
 
 
-def check_number(owner: str, argument: str, value: Any, *, low: float, high: float = float("inf")) -> float:
+def check_number(owner: str, argument: str, value: Any, *, low: float = -math.inf, high: float = math.inf) -> float:
     """Return ``value`` as a float in [low, high]; raise TypeError or ValueError otherwise (NaN and infinity too)."""
     if isinstance(value, (bool, str)):
         raise TypeError(f"{owner}: {argument} must be a number, got {value!r}.")
@@ -36,9 +37,11 @@ def check_number(owner: str, argument: str, value: Any, *, low: float, high: flo
         number = float(value)
     except (TypeError, ValueError):
         raise TypeError(f"{owner}: {argument} must be a number, got {value!r} ({type(value).__name__}).") from None
-    if not low <= number <= high or number == float("inf"):
-        span = f"at least {low:g}" if high == float("inf") else f"between {low:g} and {high:g}"
-        raise ValueError(f"{owner}: {argument} must be finite and {span}, got {number:g}.")
+    if not (low <= number <= high and math.isfinite(number)):
+        span = f" and at least {low:g}" if low > -math.inf else ""
+        if high < math.inf:
+            span = f" and between {low:g} and {high:g}"
+        raise ValueError(f"{owner}: {argument} must be finite{span}, got {number:g}.")
     return number
 
 

@@ -185,7 +185,7 @@ class Layer:
         if not isinstance(x, np.ndarray) or x.dtype not in _FLOATS:
             kind = f"{x.dtype} array" if isinstance(x, np.ndarray) else type(x).__name__
             raise TypeError(f"{self} takes a float32 or float64 array, got {kind}; x.astype('float32') converts it.")
-        if x.shape[1:] != self.input_shape or x.ndim != len(self.input_shape) + 1:
+        if x.shape[1:] != self.input_shape:
             expected = ", ".join(["n", *map(str, self.input_shape)])
             raise ValueError(f"{self} takes a batch of shape ({expected}), got {x.shape}.")
         return np.ascontiguousarray(x)

@@ -29,13 +29,13 @@ class Weighted(Layer):
     def __init__(
         self,
         *,
-        activation: str | Layer | None = None,
-        use_bias: bool = True,
-        kernel_initializer: str | Initializer = "glorot_uniform",
-        bias_initializer: str | Initializer = "zeros",
-        kernel_regularizer: str | Regularizer | None = None,
-        name: str | None = None,
-        input_shape: Sequence[int] | None = None,
+        activation: str | Layer | None,
+        use_bias: bool,
+        kernel_initializer: str | Initializer,
+        bias_initializer: str | Initializer,
+        kernel_regularizer: str | Regularizer | None,
+        name: str | None,
+        input_shape: Sequence[int] | None,
         **unsupported: Any,
     ):
         owner = type(self).__name__
