@@ -69,6 +69,7 @@ def test_random_normal_is_not_cut_off():
     assert weights.std() == pytest.approx(2, rel=0.02)
     assert np.abs(weights + 3).max() > 6
     assert draw("random_normal").std() == pytest.approx(0.05, rel=0.02)
+    assert draw("random_normal").mean() == pytest.approx(0, abs=0.001)
 
 
 @pytest.mark.parametrize("low", [2.0, -3.0])
