@@ -142,11 +142,11 @@ class Spy(Dropout):
 def test_every_shard_of_every_batch_draws_numbers_of_its_own():
     drawn: list[float] = []
     model = network(Spy(drawn))
-    for _ in range(2):
+    for _ in range(50):
         model.train_on_batch(X, Y)
     shards = training.shards(model, slice(0, len(X)))
     assert len(shards) > 1
-    assert len(drawn) == len(set(drawn)) == 2 * len(shards)
+    assert len(drawn) == len(set(drawn)) == 50 * len(shards)
 
 
 def test_only_training_drops():

@@ -443,6 +443,32 @@ def test_without_a_seed_models_differ():
     assert (mlp(seed=None).get_weights()[0] != mlp(seed=None).get_weights()[0]).all()
 
 
+def test_how_a_batch_is_cut_depends_on_its_size_and_the_networks():
+    def sizes(model: Sequential, start: int, stop: int) -> list[int]:
+        shards = training.shards(model, slice(start, stop))
+        assert np.concatenate([np.arange(rows.start, rows.stop) for rows in shards]).tolist() == [*range(start, stop)]
+        return [rows.stop - rows.start for rows in shards]
+
+    small = Sequential([Input((1,)), Dense(training.SMALL_NETWORK - 2), Dense(1)])
+    large = Sequential([Input((1,)), Dense(training.SMALL_NETWORK - 1), Dense(1)])
+    assert (training.SHARD_SIZE, training.LARGE_SHARD) == (32, 64)
+    assert sizes(small, 0, 20) == sizes(large, 0, 20) == [20]
+    assert sizes(small, 0, 64) == sizes(large, 0, 64) == [32, 32]
+    assert sizes(small, 0, 101) == [51, 50]
+    assert sizes(large, 0, 101) == [32, 32, 32, 5]
+    assert sizes(small, 10, 210) == [64, 64, 64, 8]
+    assert sizes(large, 10, 210) == [32] * 6 + [8]
+
+
+@pytest.mark.parametrize("num_threads", [1, 2])
+def test_numbers_too_large_show_in_the_loss_without_a_warning(num_threads):
+    model = mlp()
+    model.num_threads = num_threads
+    model.set_weights([10 * weight for weight in model.get_weights()])
+    loss, _ = model.loss_and_gradients(np.float32(3e37) * X, Y)
+    assert not np.isfinite(loss)
+
+
 @pytest.mark.parametrize("part_size", [1, 7, 1 << 16])
 @pytest.mark.parametrize("num_threads", [1, 2])
 def test_a_batch_cut_into_waves_and_shards_gives_the_gradients_of_the_whole(monkeypatch, num_threads, part_size):
