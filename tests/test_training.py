@@ -893,3 +893,32 @@ def test_a_compile_that_is_refused_changes_nothing():
         with pytest.raises(ValueError, match=r"not known|from_logits"):
             model.compile(**{"optimizer": "sgd", "loss": "sparse_categorical_crossentropy", **wrong})
     assert (model.optimizer, model.loss, model.metrics) == (optimizer, loss, metrics)
+
+
+@pytest.mark.filterwarnings("error")
+def test_finite_numbers_whose_sum_is_not_are_finite():
+    assert training._all_finite(np.full(10, 3e38, np.float32))
+    assert not training._all_finite(np.array([3e38, np.inf, 3e38], np.float32))
+    assert not training._all_finite(np.array([np.inf, -np.inf]))
+    assert not training._all_finite(np.array([1.0, np.nan]))
+
+
+@pytest.mark.parametrize(
+    ("worth_threads", "expected"),
+    [(39, [3, 3]), (40, [1, 3]), (50, [1, 3]), (51, [1, 1])],
+)
+def test_threads_are_woken_only_for_what_is_worth_it(monkeypatch, worth_threads, expected):
+    """The two kernels have 16 + 24 numbers, and with the biases there are 51."""
+    asked: list[int] = []
+    share_out = parallel.share_out
+
+    def note(function, items, num_threads):
+        asked.append(num_threads)
+        share_out(function, items, num_threads)
+
+    monkeypatch.setattr(parallel, "share_out", note)
+    monkeypatch.setattr(training, "WORTH_THREADS", worth_threads)
+    model = mlp()
+    model.num_threads = 3
+    model.train_on_batch(X, Y)
+    assert asked == expected

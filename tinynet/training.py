@@ -178,7 +178,7 @@ def refuse_divergence(model: Sequential, x: Array, result: BatchResult, where: s
             return
         what = f"The gradient of {wrong} became NaN or infinite"
     else:
-        what = f"The loss became {result.loss / result.num_samples}"
+        what = f"The loss became {result.loss}"
     rate = model.up_to_logits()[2].learning_rate
     if not _all_finite(x):
         advice = "x has NaN or infinite numbers in this batch; remove or replace these."
