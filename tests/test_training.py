@@ -905,7 +905,7 @@ def test_finite_numbers_whose_sum_is_not_are_finite():
 
 @pytest.mark.parametrize(
     ("worth_threads", "expected"),
-    [(39, [3, 3]), (40, [1, 3]), (50, [1, 3]), (51, [1, 1])],
+    [(39, [3, 3]), (40, [1, 3]), (50, [1, 3]), (51, [1, 1]), (1000, [1, 1])],
 )
 def test_threads_are_woken_only_for_what_is_worth_it(monkeypatch, worth_threads, expected):
     """The two kernels have 16 + 24 numbers, and with the biases there are 51."""
