@@ -80,7 +80,7 @@ def test_the_table_names_what_the_package_has_and_nothing_else():
 def test_the_run_and_the_test_command_are_one_line_each():
     commands = [line for block in blocks("sh") for line in block.splitlines()]
     run, test = (line for line in commands if line.startswith("python3 -m venv"))
-    assert run.startswith("python3 -m venv .venv && .venv/bin/pip install . && ")
+    assert run.startswith("python3 -m venv .venv && .venv/bin/pip install -e . && ")
     assert run.endswith(".venv/bin/python examples/lenet_mnist.py")
     assert test.startswith("python3 -m venv .venv && .venv/bin/pip install -e '.[test]' && ")
     assert test.endswith(".venv/bin/python -m pytest")
