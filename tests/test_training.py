@@ -451,11 +451,12 @@ def test_how_a_batch_is_cut_depends_on_its_size_and_the_networks():
 
     small = Sequential([Input((1,)), Dense(training.SMALL_NETWORK - 2), Dense(1)])
     large = Sequential([Input((1,)), Dense(training.SMALL_NETWORK - 1), Dense(1)])
-    assert (training.SHARD_SIZE, training.LARGE_SHARD) == (32, 64)
+    larger = Sequential([Input((1,)), Dense(2 * training.SMALL_NETWORK)])
+    assert (training.SHARD_SIZE, training.LARGE_SHARD, training.SMALL_NETWORK) == (32, 64, 16384)
     assert sizes(small, 0, 20) == sizes(large, 0, 20) == [20]
     assert sizes(small, 0, 64) == sizes(large, 0, 64) == [32, 32]
     assert sizes(small, 0, 101) == [51, 50]
-    assert sizes(large, 0, 101) == [32, 32, 32, 5]
+    assert sizes(large, 0, 101) == sizes(larger, 0, 101) == [32, 32, 32, 5]
     assert sizes(small, 10, 210) == [64, 64, 64, 8]
     assert sizes(large, 10, 210) == [32] * 6 + [8]
 
