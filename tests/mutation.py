@@ -5,10 +5,10 @@
     python tests/mutation.py --sample 100          at most so many mutants of each file, drawn at random
     python tests/mutation.py --jobs 4              four mutants at a time
 
-It needs cosmic-ray (``pip install -e '.[mutation]'``), which makes the mutants, and a system that can fork. Compilation is
-off where the code can do without, because it would take longer than the tests. A mutant is killed when a test of its
-file fails, or takes many times its usual time. The others survive: those that behave like the original are in
-mutation_survivors.txt, with the reason. The exit code is 1 if another one survives, or if one of the list is gone or is
+It needs cosmic-ray (``pip install -e '.[mutation]'``), which makes the mutants, and a system that can fork.
+Compilation is off where the code can do without, because it would take longer than the tests. A mutant is killed when
+a test of its file fails, or takes many times its usual time. The others survive: those that behave like the original
+are in mutation_survivors.txt, with the reason. The exit code is 1 if another one survives, or if one of the list is gone or is
 killed.
 """
 
