@@ -8,8 +8,8 @@
 It needs cosmic-ray (``pip install -e '.[mutation]'``), which makes the mutants, and a system that can fork.
 Compilation is off where the code can do without, because it would take longer than the tests. A mutant is killed when
 a test of its file fails, or takes many times its usual time. The others survive: those that behave like the original
-are in mutation_survivors.txt, with the reason. The exit code is 1 if another one survives, or if one of the list is gone or is
-killed.
+are in mutation_survivors.txt, with the reason. The exit code is 1 if another one survives, or if one of the list is
+gone or is killed.
 """
 
 from __future__ import annotations

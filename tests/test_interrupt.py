@@ -140,7 +140,7 @@ def test_nan_in_the_data_stops_training_by_name_with_the_weights_from_before(opt
 @pytest.mark.parametrize("rate", [123456.0, 1e10, 1e20, 1e30])
 def test_a_rate_that_is_too_large_stops_with_finite_weights_and_advice(rate):
     model = mlp(optimizer=SGD(rate))
-    message = rf"The (loss|gradient of \S+) became .* in epoch 1/50, batch \d/3, at learning rate {rate:g}: "
+    message = rf"The (loss|gradient of \S+) became .* in epoch [12]/50, batch \d/3, at learning rate {rate:g}: "
     message += f"use a smaller learning rate, such as {rate / 10:g}, and scale x"
     with pytest.raises(FloatingPointError, match=message.replace("e+", r"e\+")):
         model.fit(X * 100, Y, epochs=50, verbose=0)
