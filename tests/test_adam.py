@@ -197,7 +197,7 @@ def test_an_optimizer_of_ones_own():
 def test_large_parameters_are_updated_in_blocks_in_whatever_order(monkeypatch, make):
     """Matrices, vectors, single numbers and views of other arrays: every number once, to the same bits."""
     rng = np.random.default_rng(0)
-    shapes = {"W": (10, 3, 2), "b": (7,), "scale": (), "empty": (0, 3)}
+    shapes = {"W": (10, 3, 2), "b": (7,), "scale": (), "empty": (0, 3), "wide": (2, 9)}
     params = {name: rng.standard_normal(shape) for name, shape in shapes.items()}
     params["view"] = rng.standard_normal((4, 9)).T[::2]
     grads = {name: rng.standard_normal(param.shape) for name, param in params.items()}
@@ -217,7 +217,7 @@ def test_large_parameters_are_updated_in_blocks_in_whatever_order(monkeypatch, m
         with monkeypatch.context() as patched:
             patched.setattr(optimizer_module, "BLOCK_SIZE", 6)
             in_blocks.step(parts, grads, backwards)
-    assert taken == [10 + 2 + 1 + 1 + 5] * 3
+    assert taken == [10 + 2 + 1 + 1 + 2 + 5] * 3
     assert in_blocks.iterations == 3
     for name in params:
         assert not params[name].size or (parts[name] != params[name]).any()
