@@ -85,7 +85,7 @@ def cases(images: int = IMAGES) -> dict[str, tuple[list[Any], Callable[..., Any]
             [normal(images, INPUTS), normal(INPUTS, UNITS), normal(UNITS), zeros(images, UNITS), False, 0],
             matmul,
         ),
-        "sum_patches": ([x, sparse, zeros(*filters.shape), 1, 1], sum_patches),
+        "sum_patches": ([x, sparse, zeros(*filters.shape), 1, 1, NO_PADS], sum_patches),
         "add_filters": ([sparse, filters, zeros(*x.shape), 1, 1], add_filters),
         "count_nonzero": ([sparse], reference.count_nonzero),
         "max_pool": ([image, *WINDOW, NO_PADS, pooled.copy(), argmax.copy()], max_pool),
@@ -174,7 +174,8 @@ def matmul(x: Array, W: Array, b: Array, y: Array, transposed: bool, first: int)
     y += b
 
 
-def sum_patches(x: Array, dy: Array, sums: Array, s_h: int, s_w: int) -> None:
+def sum_patches(x: Array, dy: Array, sums: Array, s_h: int, s_w: int, pads: Any) -> None:
+    """For an image that has its zeros around it already."""
     filters, k_h, k_w, c = sums.shape
     patches = np.empty((dy.size // filters, k_h * k_w * c), x.dtype)
     im2col(x, k_h, k_w, s_h, s_w, patches)

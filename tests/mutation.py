@@ -77,8 +77,8 @@ FILES = {
     "layers/weighted.py": "test_dense.py test_conv2d.py",
     "layers/window.py": "test_conv2d.py test_max_pooling2d.py test_average_pooling2d.py",
     "layers/convolution.py": "test_convolution.py test_conv2d.py",
-    "parallel.py": "test_layer.py",
-    "training.py": "test_layer.py",
+    "parallel.py": "test_parallel.py",
+    "training.py": "test_layer.py test_interrupt.py",
     "reference.py": "test_kernels.py test_max_pooling2d.py test_average_pooling2d.py test_convolution.py",
     "kernels.py": "test_kernels.py test_max_pooling2d.py test_average_pooling2d.py test_convolution.py",
 }
@@ -94,7 +94,7 @@ WIDER = (
     " and not (Sequential and finite_differences)",
 )
 # The definitions of kernels.py that exist only where there is compilation. Their mutants are compiled.
-COMPILED = re.compile(r"|_VectorCode.*|_compiled_as.*|_write_\w+|_products_of|_products_of.write")
+COMPILED = re.compile(r"|_VectorCode.*|_compiled_as.*|_write_\w+|_(products|dots)_of(.write)?")
 TESTS_OF_COMPILED = (
     *("tests/test_kernels.py", "-k"),
     "test_a_kernel and (sum_patches or add_filters or convolve or matmul or max_pool)",
@@ -245,6 +245,7 @@ class Copy:
             resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds))
             resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
             signal.alarm(10 * seconds)  # for a thread that waits for ever: that takes no time of the CPU
+            signal.signal(signal.SIGINT, signal.default_int_handler)  # for the tests of Ctrl-C, in the background too
             os.chdir(self.folder)
             sys.path.insert(0, str(self.folder))
             sys.dont_write_bytecode = not write_bytecode

@@ -86,12 +86,12 @@ def col2im(s: Setting) -> list[Any]:
 
 
 def sum_patches(s: Setting) -> list[Any]:
-    return [
-        s.numbers(*s.padded),
-        s.dy(s.n, *s.out, s.filters),
-        s.numbers(s.filters, *s.size, s.c),
-        *s.strides,
-    ]
+    h, w = (s.h, s.w) if s.padding == "same" else s.padded[1:3]
+    pads = (top, bottom), (left, right) = [tuple(s.rng.integers(0, k, 2).tolist()) for k in s.size]
+    pads = ((top + max(0, s.size[0] - h), bottom), (left + max(0, s.size[1] - w), right))
+    out = Window(s.size, s.strides, "valid").output_size(sum(pads[0]) + h, sum(pads[1]) + w)
+    x, dy = s.numbers(s.n, h, w, s.c), s.dy(s.n, *out, s.filters)
+    return [x, dy, s.numbers(s.filters, *s.size, s.c), *s.strides, pads]
 
 
 def convolve(s: Setting) -> list[Any]:
@@ -130,7 +130,7 @@ def average_pool(s: Setting) -> list[Any]:
 
 def average_pool_backward(s: Setting) -> list[Any]:
     x, *window, y = average_pool(s)
-    dy = 144 * s.dy(*y.shape)  # which every size of window up to 4 x 4 divides
+    dy = 720 * s.dy(*y.shape)  # which every size of window up to 6 x 4 divides
     return [dy, *window, s.numbers(*x.shape)]
 
 
@@ -174,7 +174,7 @@ TWINS: dict[str, Callable[[Setting], list[Any]]] = {
     "count_nonzero": count_nonzero,
 }
 
-window_sizes = st.tuples(st.integers(1, 4), st.integers(1, 4))
+steps = st.integers(1, 4)
 settings = st.builds(
     Setting,
     n=st.integers(1, 3),
@@ -182,8 +182,8 @@ settings = st.builds(
     w=st.integers(1, 8),
     c=st.integers(1, 5) | st.just(45),  # with a window of 3 columns or 4, more than eight vectors
     filters=st.integers(1, 14) | st.sampled_from([16, 17, 65]),  # a vector, a bit more, more than four
-    size=window_sizes,
-    strides=window_sizes,
+    size=st.tuples(steps | st.just(6), steps),  # six rows are more than are added to at once
+    strides=st.tuples(steps, steps),
     padding=st.sampled_from(["valid", "same"]),
     spare=st.integers(0, 2),
     zeros=st.sampled_from([0.0, 0.5, 0.9, 1.0]),
@@ -218,6 +218,16 @@ def test_a_kernel_does_what_its_twin_does(name, setting):
 def test_the_python_of_a_kernel_does_what_its_twin_does(name, setting):
     kernel = getattr(kernels, name)
     assert_twins_agree(getattr(kernel, "py_func", kernel), getattr(reference, name), TWINS[name](setting))
+
+
+def test_a_gradient_larger_than_the_list_of_its_entries():
+    rng = np.random.default_rng(0)
+    x, dy = rng.integers(-3, 4, (2, 10, 4, 1)).astype(np.float64), np.zeros((2, 9, 3, 1000))
+    chosen = rng.random(dy.shape) < 0.01
+    dy[chosen] = rng.integers(1, 4, chosen.sum())
+    assert dy[0].nbytes > kernels.LIST_BYTES
+    arguments = [x, dy, np.zeros((1000, 2, 2, 1)), 1, 1, ((0, 0), (0, 0))]
+    assert_twins_agree(kernels.sum_patches, reference.sum_patches, arguments)
 
 
 def functions(module: types.ModuleType) -> dict[str, Callable[..., Any]]:

@@ -35,6 +35,9 @@ if config.DISABLE_JIT or config.BOUNDSCHECK:  # type: ignore[attr-defined]
     VECTOR_BYTES = 0
 SUMS = 24 if VECTOR_BYTES == 64 else 12
 TILE = 6  # rows whose sums are kept there at once
+LIST_BYTES = 1 << 16  # of a gradient whose non-zeros are listed at a time
+FAST_BYTES = 1 << 15  # of weights that stay in the processor's fastest memory
+RUNS = 5  # runs that are added to at once
 COLUMNS = 64  # of a matrix that are multiplied at a time
 PITCH = 16  # numbers: rows of weights begin at multiples of it, which is where a vector does
 
@@ -123,6 +126,12 @@ def _aligned(size: Any, dtype: Any) -> Array:
 
 
 @jit
+def _to_pitch(size: Any) -> Any:
+    """``size`` numbers with what is missing to a multiple of PITCH."""
+    return (size + uint(PITCH - 1)) // uint(PITCH) * uint(PITCH)
+
+
+@jit
 def _copy_runs(source: Array, run: Any, runs: Any, target: Array, pitch: Any, next_run: Any, groups: Any) -> None:
     """Copy groups of runs that lie side by side: run i of group g goes to target[g * pitch + i * next_run]."""
     s = uint(0)
@@ -142,11 +151,21 @@ def convolve(x: Array, W: Array, b: Array, y: Array, s_h: int, s_w: int) -> None
     k_h, k_w, _, _ = W.shape
     source, target, bias = x.reshape(-1), y.reshape(-1), b.reshape(-1)
     run, runs, row, step, width = uint(k_w * c), uint(k_h), uint(w * c), uint(s_w * c), uint(filters)
-    pitch = (width + uint(PITCH - 1)) // uint(PITCH) * uint(PITCH)
+    pitch = _to_pitch(width)
     weights = _aligned(runs * run * pitch, W.dtype)
     _copy_runs(W.reshape(-1), width, runs * run, weights, pitch, pitch, uint(1))
-    patches = (runs, row, run, uint(1))
-    matrix = (weights, uint(0), pitch, bias)
+    # The last filters may fill little of a vector. They are multiplied on their own, along the runs.
+    last = width % uint((VECTOR_BYTES or 32) // W.itemsize)
+    if last > SUMS // TILE or last * PITCH > run:
+        last = uint(0)
+    most, last_pitch = width - last, _to_pitch(run)
+    last_weights = _aligned(last * runs * last_pitch, W.dtype)
+    for f in range(last):
+        for i in range(runs):
+            for k in range(run):
+                last_weights[(f * runs + i) * last_pitch + k] = weights[(i * run + k) * pitch + most + f]
+    patches = (runs, row, run)
+    matrix, columns = (uint(1), weights, uint(0), pitch, bias), (last_weights, last_pitch, bias[int(most) :])
     starts = np.empty(TILE, np.uintp)
     count, t = 0, uint(0)
     for image in range(n):
@@ -157,11 +176,15 @@ def convolve(x: Array, W: Array, b: Array, y: Array, s_h: int, s_w: int) -> None
                 start += step
                 count += 1
                 if count == TILE:
-                    _multiply_tile(source, starts, uint(0), *patches, *matrix, target, t, width, width)
+                    _multiply_tile(source, starts, uint(0), *patches, *matrix, target, t, width, most)
+                    if last:
+                        _dot_tile(source, starts, uint(0), *patches, *columns, target, t + most, width, last)
                     t += uint(TILE) * width
                     count = 0
     for p in range(uint(count)):
-        _multiply_row(source, starts, p, *patches, *matrix, target, t, width, width)
+        _multiply_row(source, starts, p, *patches, *matrix, target, t, width, most)
+        if last:
+            _dot_row(source, starts, p, *patches, *columns, target, t + most, width, last)
         t += width
 
 
@@ -191,49 +214,54 @@ def matmul(x: Array, W: Array, b: Array, y: Array, transposed: bool, first: int)
 
 
 @jit
-def sum_patches(x: Array, dy: Array, sums: Array, s_h: int, s_w: int) -> None:
+def sum_patches(x: Array, dy: Array, sums: Array, s_h: int, s_w: int, pads: Any) -> None:
     """Twin: ``reference.sum_patches``, for a ``dy`` that is mostly zeros: these cost nothing.
 
-    The entries of an image's ``dy`` that are not zero are listed, and sorted by filter. (Listing without a branch:
-    every entry is written to the end of the list, and the end moves on where it was not zero.)
+    For each filter, the entries of some rows of an image's ``dy`` that are not zero are listed. (Listing without a
+    branch: every entry is written to the end of the list, and the end moves on where it was not zero.)
     """
     n, h, w, c = x.shape
     _, out_h, out_w, filters = dy.shape
     _, k_h, k_w, _ = sums.shape
+    (top, bottom), (left, right) = pads
+    padded_w = left + w + right
+    is_padded = padded_w > w or top + bottom > 0
+    room = np.zeros((top + h + bottom) * padded_w * c if is_padded else 0, x.dtype)  # for an image with its zeros
     source, gradient, target = x.reshape(-1), dy.reshape(-1), sums.reshape(-1)
-    run, row = uint(k_w * c), uint(w * c)
-    listed_filter = np.empty(out_h * out_w * filters, np.uintp)
-    listed_place = np.empty(out_h * out_w * filters, np.uintp)
-    listed_value = np.empty(out_h * out_w * filters, dy.dtype)
-    room = uint(out_h * out_w)  # places of one filter
-    places = np.empty(room * uint(filters), np.uintp)
-    values = np.empty(room * uint(filters), dy.dtype)
+    run, row, step, line = uint(k_w * c), uint(padded_w * c), uint(s_w * c), uint(w * c)
+    rows = min(out_h, max(1, LIST_BYTES // (out_w * filters * dy.itemsize)))
+    places = np.empty(rows * out_w * filters, np.uintp)
+    values = np.empty(rows * out_w * filters, dy.dtype)
     ends = np.empty(filters, np.uintp)
-    g = uint(0)
     for image in range(n):
-        end = uint(0)
-        for i in range(out_h):
-            for j in range(out_w):
-                corner = uint(((image * h + i * s_h) * w + j * s_w) * c)
+        pixels, start = source, uint(image) * uint(h) * line
+        if is_padded:
+            for i in range(h):
+                t = uint(((top + i) * padded_w + left) * c)
+                for r in range(line):
+                    room[t + r] = source[start + r]
+                start += line
+            pixels, start = room, uint(0)
+        for first_row in range(0, out_h, rows):
+            end = uint(0)
+            for f in range(uint(filters)):
+                g = uint((image * out_h + first_row) * out_w * filters) + f
+                for i in range(first_row, min(first_row + rows, out_h)):
+                    corner = start + uint(i * s_h) * row
+                    for _ in range(out_w):
+                        value = gradient[g]
+                        places[end] = corner
+                        values[end] = value
+                        end += uint(value != 0)
+                        corner += step
+                        g += uint(filters)
+                ends[f] = end
+            for k_i in range(uint(0), uint(k_h), uint(RUNS)):
+                runs, first, t = min(uint(RUNS), uint(k_h) - k_i), uint(0), k_i * run
                 for f in range(uint(filters)):
-                    value = gradient[g]
-                    listed_filter[end] = f
-                    listed_place[end] = corner
-                    listed_value[end] = value
-                    end += uint(value != 0)
-                    g += uint(1)
-        for f in range(uint(filters)):
-            ends[f] = f * room
-        for e in range(end):
-            f = listed_filter[e]
-            k = ends[f]
-            places[k] = listed_place[e]
-            values[k] = listed_value[e]
-            ends[f] = k + uint(1)
-        for f in range(uint(filters)):
-            for k_i in range(uint(k_h)):
-                t = (f * uint(k_h) + k_i) * run
-                _add_runs(source, k_i * row, places, values, f * room, ends[f], target, t, run)
+                    _add_runs(pixels, k_i * row, row, places, values, first, ends[f], target, t, run, run, runs)
+                    first = ends[f]
+                    t += uint(k_h) * run
 
 
 @jit
@@ -247,11 +275,12 @@ def add_filters(dy: Array, filters_: Array, x: Array, s_h: int, s_w: int) -> Non
     _, out_h, out_w, filters = dy.shape
     _, k_h, k_w, _ = filters_.shape
     gradient, target = dy.reshape(-1), x.reshape(-1)
-    run = uint(k_w * c)
-    pitch = uint((k_w * c + PITCH - 1) // PITCH * PITCH)
+    run, row = uint(k_w * c), uint(w * c)
+    pitch = _to_pitch(run)
     size = uint(filters) * pitch
     weights = _aligned(uint(k_h) * size, x.dtype)
     _copy_runs(filters_.reshape(-1), run, uint(k_h), weights, pitch, size, uint(filters))
+    rows = min(RUNS, max(1, FAST_BYTES // (size * x.itemsize)))
     places = np.empty(out_h * out_w * filters, np.uintp)
     values = np.empty(out_h * out_w * filters, dy.dtype)
     ends = np.empty(out_h * out_w, np.uintp)
@@ -266,14 +295,15 @@ def add_filters(dy: Array, filters_: Array, x: Array, s_h: int, s_w: int) -> Non
                 end += uint(value != 0)
                 g += uint(1)
             ends[p] = end
-        for k_i in range(k_h):
+        for k_i in range(0, k_h, rows):
             first = place = uint(0)
+            runs, s = uint(min(rows, k_h - k_i)), uint(k_i) * size
             for i in range(out_h):
                 t = uint((image * h + i * s_h + k_i) * w * c)
                 for _ in range(out_w):
                     end = ends[place]
                     if end > first:
-                        _add_runs(weights, uint(k_i) * size, places, values, first, end, target, t, run)
+                        _add_runs(weights, s, size, places, values, first, end, target, t, row, run, runs)
                     first = end
                     place += uint(1)
                     t += uint(s_w * c)
@@ -431,6 +461,7 @@ class _VectorCode:
         self.lanes = VECTOR_BYTES // self.bytes
         self.type = ir.VectorType(context.get_data_type(dtype), self.lanes)
         self.name = f"v{self.lanes}f{dtype.bitwidth}"
+        self.zeros = ir.Constant(self.type, [0.0] * self.lanes)
 
     def integer(self, value: int) -> Any:
         return ir.Constant(ir.IntType(64), value)
@@ -453,12 +484,12 @@ class _VectorCode:
         return self.builder.shuffle_vector(first, empty, zeros)
 
     def load(self, pointer: Any, index: Any, v: int, mask: Any = None) -> Any:
-        """The v-th vector from pointer[index] on; what is masked out is not read."""
+        """The v-th vector from pointer[index] on; what is masked out is 0, and not read."""
         place = self._place(pointer, index, v, self.type)
         if mask is None:
             return self.builder.load(place, align=self.bytes)
-        alignment, zeros = ir.Constant(ir.IntType(32), self.bytes), ir.Constant(self.type, [0.0] * self.lanes)
-        return self._call(f"masked.load.{self.name}.p0", self.type, place, alignment, mask, zeros)
+        alignment = ir.Constant(ir.IntType(32), self.bytes)
+        return self._call(f"masked.load.{self.name}.p0", self.type, place, alignment, mask, self.zeros)
 
     def store(self, vector: Any, pointer: Any, index: Any, v: int, mask: Any = None) -> None:
         """Store the v-th vector, of numbers or of indices, from pointer[index] on, but not what is masked out."""
@@ -474,6 +505,11 @@ class _VectorCode:
         """total += a * b, for a variable ``total``."""
         self.builder.store(self._call(f"fmuladd.{self.name}", self.type, a, b, self.builder.load(total)), total)
 
+    def sum(self, first: Any, vector: Any) -> Any:
+        """``first`` and all lanes of a vector, added up in any order."""
+        name = f"vector.reduce.fadd.{self.name}"
+        return self._call(name, first.type, first, vector, fastmath=("reassoc",))
+
     def blocks(self, width: Any, most: int) -> Iterator[tuple[Any, list[Any]]]:
         """Write a loop over blocks of up to ``most`` vectors, with a case for each number of them.
 
@@ -483,28 +519,34 @@ class _VectorCode:
         with cgutils.for_range_slice(build, self.integer(0), width, self.integer(most * self.lanes)) as (start, _):
             left = build.sub(width, start)
             vectors = build.udiv(build.add(left, self.integer(self.lanes - 1)), self.integer(self.lanes))
-            largest, end = build.append_basic_block(), build.append_basic_block()
-            switch = build.switch(vectors, largest)  # also where there are more, and the mask is all true
-            for number in range(1, most + 1):
-                case = largest
-                if number < most:
-                    case = build.append_basic_block()
-                    switch.add_case(self.integer(number), case)
-                build.position_at_end(case)
+            for number in self.cases(vectors, most):  # where there are more, too, and the mask is all true
                 last = build.sub(left, self.integer((number - 1) * self.lanes))
                 lanes = ir.Constant(ir.VectorType(ir.IntType(64), self.lanes), list(range(self.lanes)))
                 yield start, [None] * (number - 1) + [build.icmp_unsigned("<", lanes, self.splat(last))]
-                build.branch(end)
-            build.position_at_end(end)
+
+    def cases(self, value: Any, most: int) -> Iterator[int]:
+        """Write a case for each ``value`` from 1 to ``most``; the last one is for all larger ones, too."""
+        build = self.builder
+        largest, end = build.append_basic_block(), build.append_basic_block()
+        switch = build.switch(value, largest)
+        for number in range(1, most + 1):
+            case = largest
+            if number < most:
+                case = build.append_basic_block()
+                switch.add_case(self.integer(number), case)
+            build.position_at_end(case)
+            yield number
+            build.branch(end)
+        build.position_at_end(end)
 
     def _place(self, pointer: Any, index: Any, v: int, type_: Any) -> Any:
         first = self.builder.gep(pointer, [self.builder.add(index, self.integer(v * self.lanes))])
         return self.builder.bitcast(first, type_.as_pointer())
 
-    def _call(self, name: str, returns: Any, *args: Any) -> Any:
+    def _call(self, name: str, returns: Any, *args: Any, fastmath: tuple[str, ...] = ()) -> Any:
         function = ir.FunctionType(returns, [arg.type for arg in args])
         intrinsic_ = cgutils.get_or_insert_function(self.builder.module, function, f"llvm.{name}")  # type: ignore[no-untyped-call]
-        return self.builder.call(intrinsic_, args)
+        return self.builder.call(intrinsic_, args, fastmath=fastmath)
 
 
 def _compiled_as(write: Callable[..., None]) -> Callable[[Function], Function]:
@@ -542,53 +584,71 @@ def _write_add_runs(
     code: _VectorCode,
     source: Any,
     s: Any,
+    next_s: Any,
     places: Any,
     values: Any,
     first: Any,
     end: Any,
     target: Any,
     t: Any,
+    next_t: Any,
     run: Any,
+    runs: Any,
 ) -> None:
     build = code.builder
-    for r, masks in code.blocks(run, 8):
-        here = build.add(t, r)
-        sums = [code.variable(code.load(target, here, v, mask)) for v, mask in enumerate(masks)]
-        with cgutils.for_range_slice(build, first, end, code.integer(1)) as (k, _):
-            start = build.add(build.add(s, r), code.element(places, k))
-            value = code.splat(code.element(values, k))
-            for v, mask in enumerate(masks):
-                code.add_product(sums[v], value, code.load(source, start, v, mask))
-        for v, mask in enumerate(masks):
-            code.store(build.load(sums[v]), target, here, v, mask)
+
+    def add(runs: int) -> None:
+        for r, masks in code.blocks(run, min(8, SUMS // runs)):
+            here = [build.add(build.add(t, r), build.mul(next_t, code.integer(i))) for i in range(runs)]
+            sums = [[code.variable(code.load(target, to, v, mask)) for v, mask in enumerate(masks)] for to in here]
+            begins = [build.add(build.add(s, r), build.mul(next_s, code.integer(i))) for i in range(runs)]
+            with cgutils.for_range_slice(build, first, end, code.integer(1)) as (k, _):
+                place, value = code.element(places, k), code.splat(code.element(values, k))
+                for begin, totals in zip(begins, sums, strict=True):
+                    start = build.add(begin, place)
+                    for v, mask in enumerate(masks):
+                        code.add_product(totals[v], value, code.load(source, start, v, mask))
+            for to, totals in zip(here, sums, strict=True):
+                for v, mask in enumerate(masks):
+                    code.store(build.load(totals[v]), target, to, v, mask)
+
+    for number in code.cases(runs, RUNS):
+        add(number)
 
 
 @_compiled_as(_write_add_runs)
 def _add_runs(
     source: Array,
     s: Any,
+    next_s: Any,
     places: Array,
     values: Array,
     first: Any,
     end: Any,
     target: Array,
     t: Any,
+    next_t: Any,
     run: Any,
+    runs: Any,
 ) -> None:
-    """Add values[k] times the run at source[s + places[k]], for first <= k < end, to the run at target[t]."""
-    k = first
-    while k + uint(4) <= end:  # four at a time: each sum is loaded and stored once for them
-        a, b, c, d = k, k + uint(1), k + uint(2), k + uint(3)
-        s_a, s_b, s_c, s_d = s + places[a], s + places[b], s + places[c], s + places[d]
-        v_a, v_b, v_c, v_d = values[a], values[b], values[c], values[d]
-        for r in range(run):
-            two = v_a * source[s_a + r] + v_b * source[s_b + r]
-            target[t + r] += two + (v_c * source[s_c + r] + v_d * source[s_d + r])
-        k += uint(4)
-    for rest in range(k, end):
-        start, value = s + places[rest], values[rest]
-        for r in range(run):
-            target[t + r] += value * source[start + r]
+    """Add values[k] times the run at source[s + places[k]], for first <= k < end, to the run at target[t].
+
+    And so on for the run that begins ``next_s`` and ``next_t`` further on: for up to RUNS runs.
+    """
+    for i in range(runs):
+        start, to, k = s + i * next_s, t + i * next_t, first
+        while k + uint(4) <= end:  # four at a time: each sum is loaded and stored once for them
+            a, b, c, d = k, k + uint(1), k + uint(2), k + uint(3)
+            s_a, s_b, s_c, s_d = start + places[a], start + places[b], start + places[c], start + places[d]
+            v_a, v_b, v_c, v_d = values[a], values[b], values[c], values[d]
+            for r in range(run):
+                two = v_a * source[s_a + r] + v_b * source[s_b + r]
+                target[to + r] += two + (v_c * source[s_c + r] + v_d * source[s_d + r])
+            k += uint(4)
+        for rest in range(k, end):
+            place, value = start + places[rest], values[rest]
+            for r in range(run):
+                target[to + r] += value * source[place + r]
 
 
 def _products_of(rows: int) -> Any:
@@ -669,6 +729,76 @@ def _products_of(rows: int) -> Any:
     return multiply_rows
 
 
+def _dots_of(rows: int) -> Any:
+    """The function that multiplies some rows with a few columns at once."""
+
+    def write(
+        code: _VectorCode,
+        x: Any,
+        starts: Any,
+        p: Any,
+        runs: Any,
+        next_run: Any,
+        run: Any,
+        W: Any,
+        pitch: Any,
+        b: Any,
+        y: Any,
+        t: Any,
+        next_t: Any,
+        width: Any,
+    ) -> None:
+        build = code.builder
+        corners = [build.gep(x, [code.element(starts, build.add(p, code.integer(i)))]) for i in range(rows)]
+        size = build.mul(runs, pitch)
+        for columns in code.cases(width, SUMS // TILE):
+            sums = [[code.variable(code.zeros) for _ in range(columns)] for _ in corners]
+            with cgutils.for_range(build, runs) as i:
+                run_starts = [build.gep(corner, [build.mul(i.index, next_run)]) for corner in corners]
+                first = build.mul(i.index, pitch)
+                weights = [build.gep(W, [build.add(first, build.mul(size, code.integer(f)))]) for f in range(columns)]
+                for k, (mask,) in code.blocks(run, 1):
+                    factors = [code.load(column, k, 0, mask) for column in weights]
+                    for start, totals in zip(run_starts, sums, strict=True):
+                        numbers = code.load(start, k, 0, mask)
+                        for total, factor in zip(totals, factors, strict=True):
+                            code.add_product(total, numbers, factor)
+            for i, totals in enumerate(sums):
+                to = build.add(t, build.mul(next_t, code.integer(i)))
+                for f, total in enumerate(totals):
+                    bias = code.element(b, code.integer(f))
+                    build.store(code.sum(bias, build.load(total)), build.gep(y, [build.add(to, code.integer(f))]))
+
+    @_compiled_as(write)
+    def dot_rows(
+        x: Array,
+        starts: Array,
+        p: Any,
+        runs: Any,
+        next_run: Any,
+        run: Any,
+        W: Array,
+        pitch: Any,
+        b: Array,
+        y: Array,
+        t: Any,
+        next_t: Any,
+        width: Any,
+    ) -> None:
+        """Like ``multiply_rows``, for a few columns that lie in W one after another, and numbers side by side."""
+        for i in range(uint(rows)):
+            for f in range(width):
+                total, place = b[f], f * runs * pitch
+                for j in range(runs):
+                    start = starts[p + i] + j * next_run
+                    for k in range(run):
+                        total += x[start + k] * W[place + k]
+                    place += pitch
+                y[t + i * next_t + f] = total
+
+    return dot_rows
+
+
 def _write_max_of_four(
     code: _VectorCode,
     x: Any,
@@ -716,3 +846,4 @@ def _max_of_four(
 
 
 _multiply_tile, _multiply_row = _products_of(TILE), _products_of(1)
+_dot_tile, _dot_row = _dots_of(TILE), _dots_of(1)

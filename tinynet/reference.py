@@ -82,16 +82,17 @@ def convolve(x: Array, W: Array, b: Array, y: Array, s_h: int, s_w: int) -> None
     y[...] = (patches @ W.reshape(-1, filters) + b).reshape(y.shape)
 
 
-def sum_patches(x: Array, dy: Array, sums: Array, s_h: int, s_w: int) -> None:
-    """Add up the patches of ``x``, weighted by ``dy``, for each filter: dy.T @ im2col(x).
+def sum_patches(x: Array, dy: Array, sums: Array, s_h: int, s_w: int, pads: Pads) -> None:
+    """Add up the patches of ``x`` with zeros around it, weighted by ``dy``, for each filter: dy.T @ im2col(pad(x)).
 
     x     (n, h, w, c)
+    pads  ((top, bottom), (left, right)): zeros around the image
     dy    (n, out_h, out_w, filters)
     sums  (filters, k_h, k_w, c), added to
     """
     filters, k_h, k_w, c = sums.shape
     patches = np.empty((dy.size // filters, k_h * k_w * c), x.dtype)
-    im2col(x, k_h, k_w, s_h, s_w, patches)
+    im2col(np.pad(x, ((0, 0), *pads, (0, 0))), k_h, k_w, s_h, s_w, patches)
     sums += (dy.reshape(-1, filters).T @ patches).reshape(sums.shape)
 
 

@@ -75,11 +75,11 @@ def weight_gradient(x: Array, dy: Array, W_shape: Shape, window: Window) -> Arra
     if window.strides == (1, 1) and is_cheaper(x, k_h, k_w * filters, dense):
         around = ((k_h - 1, k_h - 1), (k_w - 1, k_w - 1))
         by_channel = np.zeros((c, k_h, k_w, filters), x.dtype)
-        kernels.sum_patches(pad(dy, around), x, by_channel, 1, 1)
+        kernels.sum_patches(dy, x, by_channel, 1, 1, around)
         return np.ascontiguousarray(by_channel[:, ::-1, ::-1].transpose(1, 2, 0, 3))
     if is_cheaper(dy, k_h, k_w * c, dense):
         by_filter = np.zeros((filters, k_h, k_w, c), x.dtype)
-        kernels.sum_patches(x, dy, by_filter, *window.strides)
+        kernels.sum_patches(x, dy, by_filter, *window.strides, ((0, 0), (0, 0)))
         return np.ascontiguousarray(by_filter.transpose(1, 2, 3, 0))
     dW = np.zeros((k_h * k_w * c + 1, filters), x.dtype)
     for images, patches in patch_matrices(x, window):
@@ -88,9 +88,9 @@ def weight_gradient(x: Array, dy: Array, W_shape: Shape, window: Window) -> Arra
 
 
 def bias_gradient(dy: Array) -> Array:
-    """db = dy.sum(axis=(0, 1, 2)); image rows are added up first, because NumPy adds long rows fastest."""
+    """db = dy.sum(axis=(0, 1, 2)); image rows are added up first, as a product with ones, which is the fastest sum."""
     n, out_h, out_w, filters = dy.shape
-    rows: Array = dy.reshape(n * out_h, out_w * filters).sum(axis=0)
+    rows = np.ones(n * out_h, dy.dtype) @ dy.reshape(n * out_h, out_w * filters)
     db: Array = rows.reshape(out_w, filters).sum(axis=0)
     return db
 

@@ -1,0 +1,99 @@
+"""Work on several threads: its order, its errors, how many threads there are and what BLAS does meanwhile."""
+
+import os
+import threading
+
+import pytest
+from threadpoolctl import threadpool_limits
+
+from tinynet import parallel
+
+
+def test_run_all_raises_the_first_error_once_everything_has_ended():
+    ended = []
+    last = threading.Event()
+
+    def work(item: int) -> int:
+        if item == 0:
+            raise ValueError("the first")
+        last.wait(0.2)
+        ended.append(item)
+        raise KeyError("a later one")
+
+    with pytest.raises(ValueError, match="the first"):
+        parallel.run_all(work, [0, 1, 2], 3)
+    assert sorted(ended) == [1, 2]
+
+
+def test_run_all_keeps_the_order():
+    assert parallel.run_all(lambda i: i * i, range(20), 3) == [i * i for i in range(20)]
+
+
+@pytest.mark.parametrize(
+    ("items", "num_threads", "helpers"), [(1, 4, 0), (3, 1, 0), (2, 2, 1), (2, 4, 1), (3, 4, 2), (9, 4, 3)]
+)
+def test_run_all_wakes_no_more_threads_than_there_are_items(monkeypatch, items, num_threads, helpers):
+    submitted = []
+
+    class Pool:
+        def submit(self, work):
+            submitted.append(work)
+            return parallel.ThreadPoolExecutor.submit(pool, work)
+
+    with parallel.ThreadPoolExecutor(3) as pool:
+        monkeypatch.setattr(parallel, "_pool", lambda number: Pool())
+        assert parallel.run_all(str, range(items), num_threads) == [str(i) for i in range(items)]
+    assert len(submitted) == helpers
+
+
+def test_the_caller_is_one_of_the_threads():
+    both = threading.Barrier(2)
+    caller = threading.get_ident()
+
+    def work(_: int) -> int:
+        both.wait(10)
+        return threading.get_ident()
+
+    idents = parallel.run_all(work, [0, 1], 2)
+    assert caller in idents
+    assert len(set(idents)) == 2
+
+
+@pytest.mark.parametrize("setting", ["1", "2", " 16 "])
+def test_the_environment_says_how_many_threads_there_are(monkeypatch, setting):
+    monkeypatch.setenv("TINYNET_NUM_THREADS", setting)
+    assert parallel.default_num_threads() == int(setting)
+
+
+@pytest.mark.parametrize("setting", ["0", "-1", "1.5", "many"])
+def test_what_is_no_number_of_threads_is_refused(monkeypatch, setting):
+    monkeypatch.setenv("TINYNET_NUM_THREADS", setting)
+    with pytest.raises(ValueError, match=f"TINYNET_NUM_THREADS must be a positive integer, got '{setting}'"):
+        parallel.default_num_threads()
+
+
+def test_otherwise_there_is_a_thread_for_each_core_that_this_process_may_use(monkeypatch):
+    monkeypatch.delenv("TINYNET_NUM_THREADS", raising=False)
+    cores = {0: {0, 1, 2}}  # of this process, which goes by the number 0
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: cores.get(process, set()), raising=False)
+    assert parallel.default_num_threads() == 3
+    monkeypatch.delattr(os, "sched_getaffinity")
+    monkeypatch.setattr(os, "cpu_count", lambda: 5)
+    assert parallel.default_num_threads() == 5
+    monkeypatch.setattr(os, "cpu_count", lambda: None)  # it cannot tell
+    assert parallel.default_num_threads() == 1
+
+
+def test_blas_is_held_to_one_thread_until_the_last_user_leaves():
+    controller = parallel.ThreadpoolController().select(user_api="blas")
+
+    def threads() -> set[int]:
+        return {library["num_threads"] for library in controller.info()}
+
+    with threadpool_limits(2, user_api="blas"):
+        before = threads()
+        with parallel.single_threaded_blas():
+            with parallel.single_threaded_blas():
+                assert threads() == {1}
+            assert threads() == {1}
+        assert threads() == before
