@@ -165,6 +165,18 @@ def test_an_infinite_gradient_stops_training_though_the_loss_is_a_number():
         np.testing.assert_array_equal(weight, same)
 
 
+@pytest.mark.parametrize("num_threads", [1, 2])
+def test_a_gradient_that_overflows_on_any_thread_gives_no_warning(num_threads):
+    size = 520  # its gradient is shared out among the threads
+    assert size**2 > training.WORTH_THREADS
+    layers = Dense(size, kernel_initializer="zeros"), Dense(3, activation="softmax")
+    model = Sequential([Input((size,)), *layers], seed=0, num_threads=num_threads)
+    model.compile("sgd", "sparse_categorical_crossentropy")
+    model.params["dense_1/W"][:] *= np.float32(1e20)
+    with pytest.raises(DivergenceError, match="The gradient of dense/W became NaN or infinite"):
+        model.train_on_batch(np.full((2, size), 1e25, np.float32), Y[:2])
+
+
 def test_large_gradients_that_are_finite_are_no_reason_to_stop():
     """Their float32 sum overflows."""
     model = mlp()

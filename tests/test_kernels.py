@@ -230,6 +230,13 @@ def test_a_gradient_larger_than_the_list_of_its_entries():
     assert_twins_agree(kernels.sum_patches, reference.sum_patches, arguments)
 
 
+@pytest.mark.parametrize("module", [kernels, reference])
+def test_padding_above_an_image_of_minus_infinity_does_not_win(module):
+    x, y, argmax = np.full((1, 2, 3, 1), -np.inf), np.zeros((1, 2, 2, 1)), np.full((1, 2, 2, 1), -1, np.int32)
+    module.max_pool(x, 2, 2, 1, 1, ((1, 0), (0, 0)), y, argmax)
+    np.testing.assert_array_equal(argmax[0, :, :, 0], [[0, 1], [0, 1]])
+
+
 def functions(module: types.ModuleType) -> dict[str, Callable[..., Any]]:
     """The public functions that a module defines, without the compiler's names for them."""
     plain = {name: getattr(function, "py_func", function) for name, function in vars(module).items()}

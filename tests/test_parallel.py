@@ -1,7 +1,9 @@
 """Work on several threads: its order, its errors, how many threads there are and what BLAS does meanwhile."""
 
+import multiprocessing
 import os
 import threading
+import warnings
 
 import pytest
 from threadpoolctl import threadpool_limits
@@ -84,16 +86,38 @@ def test_otherwise_there_is_a_thread_for_each_core_that_this_process_may_use(mon
     assert parallel.default_num_threads() == 1
 
 
+def blas_threads() -> set[int]:
+    return {library["num_threads"] for library in parallel.ThreadpoolController().select(user_api="blas").info()}
+
+
 def test_blas_is_held_to_one_thread_until_the_last_user_leaves():
-    controller = parallel.ThreadpoolController().select(user_api="blas")
-
-    def threads() -> set[int]:
-        return {library["num_threads"] for library in controller.info()}
-
     with threadpool_limits(2, user_api="blas"):
-        before = threads()
+        before = blas_threads()
         with parallel.single_threaded_blas():
             with parallel.single_threaded_blas():
-                assert threads() == {1}
-            assert threads() == {1}
-        assert threads() == before
+                assert blas_threads() == {1}
+            assert blas_threads() == {1}
+        assert blas_threads() == before
+
+
+def test_the_threads_are_kept_for_the_next_batch():
+    assert parallel._pool(3) is parallel._pool(3)
+
+
+def _report_blas_threads(connection) -> None:
+    with threadpool_limits(2, user_api="blas"), parallel.single_threaded_blas():
+        connection.send(blas_threads())
+
+
+@pytest.mark.skipif("fork" not in multiprocessing.get_all_start_methods(), reason="this system cannot fork")
+def test_a_child_forked_in_the_middle_of_a_batch_holds_blas_itself():
+    context = multiprocessing.get_context("fork")
+    receiver, sender = context.Pipe(duplex=False)
+    child = context.Process(target=_report_blas_threads, args=(sender,))
+    with warnings.catch_warnings(), parallel.single_threaded_blas():
+        warnings.simplefilter("ignore", DeprecationWarning)  # newer Pythons warn of forking with threads at all
+        child.start()
+    assert receiver.poll(60), "the child hangs"
+    assert receiver.recv() == {1}
+    child.join(60)
+    assert child.exitcode == 0

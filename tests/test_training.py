@@ -459,6 +459,7 @@ def test_how_a_batch_is_cut_depends_on_its_size_and_the_networks():
     assert sizes(large, 0, 101) == sizes(larger, 0, 101) == [32, 32, 32, 5]
     assert sizes(small, 10, 210) == [64, 64, 64, 8]
     assert sizes(large, 10, 210) == [32] * 6 + [8]
+    assert sizes(small, 256, 300) == [32, 12]
 
 
 @pytest.mark.parametrize("num_threads", [1, 2])

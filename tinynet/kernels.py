@@ -9,7 +9,7 @@ unsigned (``uint``): Numba tests a signed index for being negative at every acce
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
 import llvmlite.binding
@@ -35,9 +35,10 @@ if config.DISABLE_JIT or config.BOUNDSCHECK:  # type: ignore[attr-defined]
     VECTOR_BYTES = 0
 SUMS = 24 if VECTOR_BYTES == 64 else 12
 TILE = 6  # rows whose sums are kept there at once
+FEW = 2  # columns that fill too little of a vector
 LIST_BYTES = 1 << 16  # of a gradient whose non-zeros are listed at a time
 FAST_BYTES = 1 << 15  # of weights that stay in the processor's fastest memory
-RUNS = 5  # runs that are added to at once
+RUNS = (1, 3, 5)  # how many runs are added to at once: the rows of the usual windows
 COLUMNS = 64  # of a matrix that are multiplied at a time
 PITCH = 16  # numbers: rows of weights begin at multiples of it, which is where a vector does
 
@@ -156,7 +157,7 @@ def convolve(x: Array, W: Array, b: Array, y: Array, s_h: int, s_w: int) -> None
     _copy_runs(W.reshape(-1), width, runs * run, weights, pitch, pitch, uint(1))
     # The last filters may fill little of a vector. They are multiplied on their own, along the runs.
     last = width % uint((VECTOR_BYTES or 32) // W.itemsize)
-    if last > SUMS // TILE or last * PITCH > run:
+    if last > FEW or last * PITCH > run:
         last = uint(0)
     most, last_pitch = width - last, _to_pitch(run)
     last_weights = _aligned(last * runs * last_pitch, W.dtype)
@@ -214,6 +215,12 @@ def matmul(x: Array, W: Array, b: Array, y: Array, transposed: bool, first: int)
 
 
 @jit
+def _runs_of(most: Any) -> Any:
+    """How many runs to add to at once: the largest of RUNS that is not above ``most``."""
+    return uint(RUNS[2] if most >= RUNS[2] else RUNS[1] if most >= RUNS[1] else RUNS[0])
+
+
+@jit
 def sum_patches(x: Array, dy: Array, sums: Array, s_h: int, s_w: int, pads: Any) -> None:
     """Twin: ``reference.sum_patches``, for a ``dy`` that is mostly zeros: these cost nothing.
 
@@ -256,12 +263,14 @@ def sum_patches(x: Array, dy: Array, sums: Array, s_h: int, s_w: int, pads: Any)
                         corner += step
                         g += uint(filters)
                 ends[f] = end
-            for k_i in range(uint(0), uint(k_h), uint(RUNS)):
-                runs, first, t = min(uint(RUNS), uint(k_h) - k_i), uint(0), k_i * run
+            k_i = uint(0)
+            while k_i < uint(k_h):
+                runs, first, t = _runs_of(uint(k_h) - k_i), uint(0), k_i * run
                 for f in range(uint(filters)):
                     _add_runs(pixels, k_i * row, row, places, values, first, ends[f], target, t, run, run, runs)
                     first = ends[f]
                     t += uint(k_h) * run
+                k_i += runs
 
 
 @jit
@@ -280,7 +289,7 @@ def add_filters(dy: Array, filters_: Array, x: Array, s_h: int, s_w: int) -> Non
     size = uint(filters) * pitch
     weights = _aligned(uint(k_h) * size, x.dtype)
     _copy_runs(filters_.reshape(-1), run, uint(k_h), weights, pitch, size, uint(filters))
-    rows = min(RUNS, max(1, FAST_BYTES // (size * x.itemsize)))
+    rows = uint(max(1, FAST_BYTES // (size * x.itemsize)))
     places = np.empty(out_h * out_w * filters, np.uintp)
     values = np.empty(out_h * out_w * filters, dy.dtype)
     ends = np.empty(out_h * out_w, np.uintp)
@@ -295,11 +304,12 @@ def add_filters(dy: Array, filters_: Array, x: Array, s_h: int, s_w: int) -> Non
                 end += uint(value != 0)
                 g += uint(1)
             ends[p] = end
-        for k_i in range(0, k_h, rows):
+        k_i = uint(0)
+        while k_i < uint(k_h):
             first = place = uint(0)
-            runs, s = uint(min(rows, k_h - k_i)), uint(k_i) * size
+            runs, s = _runs_of(min(rows, uint(k_h) - k_i)), k_i * size
             for i in range(out_h):
-                t = uint((image * h + i * s_h + k_i) * w * c)
+                t = (uint(image * h + i * s_h) + k_i) * row
                 for _ in range(out_w):
                     end = ends[place]
                     if end > first:
@@ -307,6 +317,7 @@ def add_filters(dy: Array, filters_: Array, x: Array, s_h: int, s_w: int) -> Non
                     first = end
                     place += uint(1)
                     t += uint(s_w * c)
+            k_i += runs
 
 
 @jit
@@ -519,19 +530,21 @@ class _VectorCode:
         with cgutils.for_range_slice(build, self.integer(0), width, self.integer(most * self.lanes)) as (start, _):
             left = build.sub(width, start)
             vectors = build.udiv(build.add(left, self.integer(self.lanes - 1)), self.integer(self.lanes))
-            for number in self.cases(vectors, most):  # where there are more, too, and the mask is all true
+            for number in self.cases(
+                vectors, range(1, most + 1)
+            ):  # where there are more, too, and the mask is all true
                 last = build.sub(left, self.integer((number - 1) * self.lanes))
                 lanes = ir.Constant(ir.VectorType(ir.IntType(64), self.lanes), list(range(self.lanes)))
                 yield start, [None] * (number - 1) + [build.icmp_unsigned("<", lanes, self.splat(last))]
 
-    def cases(self, value: Any, most: int) -> Iterator[int]:
-        """Write a case for each ``value`` from 1 to ``most``; the last one is for all larger ones, too."""
+    def cases(self, value: Any, values: Sequence[int]) -> Iterator[int]:
+        """Write a case for each of the values that ``value`` may have; the last one is for all others, too."""
         build = self.builder
-        largest, end = build.append_basic_block(), build.append_basic_block()
-        switch = build.switch(value, largest)
-        for number in range(1, most + 1):
-            case = largest
-            if number < most:
+        last, end = build.append_basic_block(), build.append_basic_block()
+        switch = build.switch(value, last)
+        for number in values:
+            case = last
+            if number != values[-1]:
                 case = build.append_basic_block()
                 switch.add_case(self.integer(number), case)
             build.position_at_end(case)
@@ -598,7 +611,7 @@ def _write_add_runs(
     build = code.builder
 
     def add(runs: int) -> None:
-        for r, masks in code.blocks(run, min(8, SUMS // runs)):
+        for r, masks in code.blocks(run, min(4 if runs > 1 else 8, SUMS // runs)):
             here = [build.add(build.add(t, r), build.mul(next_t, code.integer(i))) for i in range(runs)]
             sums = [[code.variable(code.load(target, to, v, mask)) for v, mask in enumerate(masks)] for to in here]
             begins = [build.add(build.add(s, r), build.mul(next_s, code.integer(i))) for i in range(runs)]
@@ -633,7 +646,7 @@ def _add_runs(
 ) -> None:
     """Add values[k] times the run at source[s + places[k]], for first <= k < end, to the run at target[t].
 
-    And so on for the run that begins ``next_s`` and ``next_t`` further on: for up to RUNS runs.
+    And so on for the runs that begin ``next_s`` and ``next_t`` further on: for one of RUNS.
     """
     for i in range(runs):
         start, to, k = s + i * next_s, t + i * next_t, first
@@ -751,7 +764,7 @@ def _dots_of(rows: int) -> Any:
         build = code.builder
         corners = [build.gep(x, [code.element(starts, build.add(p, code.integer(i)))]) for i in range(rows)]
         size = build.mul(runs, pitch)
-        for columns in code.cases(width, SUMS // TILE):
+        for columns in code.cases(width, (1, FEW)):
             sums = [[code.variable(code.zeros) for _ in range(columns)] for _ in corners]
             with cgutils.for_range(build, runs) as i:
                 run_starts = [build.gep(corner, [build.mul(i.index, next_run)]) for corner in corners]
