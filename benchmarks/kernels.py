@@ -82,7 +82,7 @@ def cases(images: int = IMAGES) -> dict[str, tuple[list[Any], Callable[..., Any]
         "col2im": ([normal(*patches.shape), zeros(*x.shape), K, K, 1, 1], col2im),
         "convolve": ([x, normal(K, K, CHANNELS, FILTERS), normal(FILTERS), zeros(*sparse.shape), 1, 1], convolve),
         "matmul": (
-            [normal(images, INPUTS), normal(INPUTS, UNITS), normal(UNITS), zeros(images, UNITS), False, 0],
+            [normal(images, INPUTS), normal(INPUTS, UNITS), normal(UNITS), zeros(images, UNITS), False],
             matmul,
         ),
         "sum_patches": ([x, sparse, zeros(*filters.shape), 1, 1, NO_PADS], sum_patches),
@@ -168,7 +168,7 @@ def convolve(x: Array, W: Array, b: Array, y: Array, s_h: int, s_w: int) -> None
     y += b
 
 
-def matmul(x: Array, W: Array, b: Array, y: Array, transposed: bool, first: int) -> None:
+def matmul(x: Array, W: Array, b: Array, y: Array, transposed: bool) -> None:
     """For the whole of x @ W + b."""
     np.matmul(x, W, out=y)
     y += b

@@ -236,9 +236,9 @@ def test_gradients_that_are_added_up_later_are_the_same(name, data, seed, n):
     x, dy = batch(recipe, layer, seed, n)
     dx, grads = run(layer, x, dy)[1:]
     unsummed_dx, unsummed = layer.backward_unsummed(dy, layer.forward(x)[1])
-    products = {key: grad.factors() for key, grad in unsummed.items() if isinstance(grad, OuterProducts)}
-    summed = unsummed | {key: left.T @ right for key, (left, right) in products.items()}
-    assert_same((0, unsummed_dx, summed), (0, dx, grads))
+    products = {key: grad for key, grad in unsummed.items() if isinstance(grad, OuterProducts)}
+    summed = {key: grad.left().T @ grad.right() for key, grad in products.items()}
+    assert_same((0, unsummed_dx, unsummed | summed), (0, dx, grads))
     dx, _ = layer.backward_unsummed(dy, layer.forward(x)[1], need_dx=False)
     assert dx is None or not layer.params
 

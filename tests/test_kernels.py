@@ -105,10 +105,9 @@ def convolve(s: Setting) -> list[Any]:
 
 
 def matmul(s: Setting) -> list[Any]:
-    size, rows, first = s.c, s.h * s.w, s.spare
-    shape = (size, first + rows) if s.padding == "same" else (first + rows, size)
-    x = s.numbers(*shape, special=True)
-    return [x, s.numbers(size, s.filters), s.numbers(s.filters), s.numbers(rows, s.filters), s.padding == "same", first]
+    size, rows, transposed = s.c, s.h * s.w, s.padding == "same"
+    x = s.numbers(*((size, rows) if transposed else (rows, size)), special=True)
+    return [x, s.numbers(size, s.filters), s.numbers(s.filters), s.numbers(rows, s.filters), transposed]
 
 
 def add_filters(s: Setting) -> list[Any]:

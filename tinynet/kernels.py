@@ -190,7 +190,7 @@ def convolve(x: Array, W: Array, b: Array, y: Array, s_h: int, s_w: int) -> None
 
 
 @jit
-def matmul(x: Array, W: Array, b: Array, y: Array, transposed: bool, first: int) -> None:
+def matmul(x: Array, W: Array, b: Array, y: Array, transposed: bool) -> None:
     """Twin: ``reference.matmul``. Some columns of W at a time, which stay in the processor's cache."""
     size, columns = W.shape
     rows, width = len(y), uint(x.shape[1])
@@ -199,7 +199,7 @@ def matmul(x: Array, W: Array, b: Array, y: Array, transposed: bool, first: int)
     one, pitch = uint(1), uint(columns)
     starts = np.empty(rows, np.uintp)
     for row in range(rows):
-        starts[row] = uint(first + row) * next_row
+        starts[row] = uint(row) * next_row
     one_run = (one, one, uint(size), step)
     for column in range(0, columns, COLUMNS):
         matrix = (weights, uint(column), pitch, b[column:])

@@ -56,16 +56,15 @@ def col2im(patches: Array, x: Array, k_h: int, k_w: int, s_h: int, s_w: int) -> 
             x[:, i * s_h : i * s_h + k_h, j * s_w : j * s_w + k_w] += windows[:, i, j]
 
 
-def matmul(x: Array, W: Array, b: Array, y: Array, transposed: bool, first: int) -> None:
-    """Write rows of x @ W + b, or of x.T @ W + b if ``transposed``, from row ``first`` on, as many as ``y`` has.
+def matmul(x: Array, W: Array, b: Array, y: Array, transposed: bool) -> None:
+    """y = x @ W + b, or x.T @ W + b if ``transposed``.
 
     x  (n, size), or (size, n) if transposed
     W  (size, columns)
     b  (columns,)
-    y  (n or fewer, columns)
+    y  (n, columns)
     """
-    rows = x.T if transposed else x
-    y[...] = rows[first : first + len(y)] @ W + b
+    y[...] = (x.T if transposed else x) @ W + b
 
 
 def convolve(x: Array, W: Array, b: Array, y: Array, s_h: int, s_w: int) -> None:

@@ -133,17 +133,18 @@ def run_batch(model: Sequential, x: Array, classes: Array, *, gradients: bool) -
 
 def add_up(grads: dict[str, Any], num_threads: int) -> None:
     """Replace each ``OuterProducts`` with its sum, of which the threads work out some rows each."""
-    parts: list[tuple[Array, Array, slice, Array]] = []
+    parts: list[tuple[OuterProducts, slice, Array, Array]] = []
     for key, grad in grads.items():
         if isinstance(grad, OuterProducts):
-            left, right = grad.factors()
-            grads[key] = total = np.empty((left.shape[1], right.shape[1]), left.dtype)
+            right = grad.right()
+            grads[key] = total = np.empty(grad.shape, right.dtype)
             for rows in batches(len(total), max(1, PART_SIZE // right.shape[1])):
-                parts.append((left, right, rows, total[rows]))
+                parts.append((grad, rows, right, total[rows]))
 
     @np.errstate(over="ignore", invalid="ignore")
-    def add_part(part: tuple[Array, Array, slice, Array]) -> None:
-        transposed_times(*part)
+    def add_part(part: tuple[OuterProducts, slice, Array, Array]) -> None:
+        products, rows, right, out = part
+        transposed_times(products.left(rows), right, out)
 
     large = sum(total.size for *_, total in parts) > WORTH_THREADS
     parallel.share_out(add_part, parts, num_threads if large else 1)

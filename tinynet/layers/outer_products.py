@@ -20,8 +20,7 @@ class OuterProducts:
     Example:
         >>> products = OuterProducts(np.array([[1.0, 2.0]]), np.array([[1.0, 10.0]]))
         >>> products += OuterProducts(np.array([[1.0, 0.0]]), np.array([[5.0, 5.0]]))
-        >>> left, right = products.factors()
-        >>> left.T @ right
+        >>> products.left().T @ products.right()
         array([[ 6., 15.],
                [ 2., 20.]])
     """
@@ -34,10 +33,15 @@ class OuterProducts:
         self._rights += other._rights
         return self
 
-    def factors(self) -> tuple[Array, Array]:
-        """(left, right) of all samples."""
-        return _joined(self._lefts), _joined(self._rights)
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(a, b), of the sum."""
+        return self._lefts[0].shape[1], self._rights[0].shape[1]
 
+    def left(self, columns: slice = slice(None)) -> Array:
+        """All columns of ``left``, or some: they belong to the same rows of the sum."""
+        return np.concatenate([left[:, columns] for left in self._lefts])
 
-def _joined(arrays: list[Array]) -> Array:
-    return arrays[0] if len(arrays) == 1 else np.concatenate(arrays)
+    def right(self) -> Array:
+        """All of ``right``."""
+        return np.concatenate(self._rights)
