@@ -205,4 +205,5 @@ def test_bad_arguments_are_refused_by_name(arguments, error, message):
 
 
 def test_keras_arguments_that_say_what_is_done_anyway_are_taken():
-    Conv2D(2, 3, data_format="channels_last", dilation_rate=(1, 1), groups=1)
+    layer = Conv2D(2, 3, data_format="channels_last", dilation_rate=(1, 1), groups=1)
+    assert (layer.filters, layer.window) == (2, Conv2D(2, 3).window)

@@ -185,16 +185,18 @@ def test_the_gradient_of_the_data_is_never_computed():
     assert behind.need_dx == [True]
 
 
-class NeedsNoDx(Dense):
-    def backward(self, dy, cache, *, need_dx=True):
-        assert not need_dx
-        return super().backward(dy, cache, need_dx=need_dx)
+class NotesNeed(Dense):
+    def backward_unsummed(self, dy, cache, *, need_dx=True):
+        self.needs = need_dx
+        return super().backward_unsummed(dy, cache, need_dx=need_dx)
 
 
 def test_the_first_layer_that_learns_is_not_asked_for_its_input_gradient():
-    model = Sequential([Input((2,)), Sequential([Linear(), NeedsNoDx(4)]), Dense(NUM_CLASSES, activation="softmax")])
+    first, second = NotesNeed(4), NotesNeed(NUM_CLASSES)
+    model = Sequential([Input((2,)), Sequential([Linear(), first]), second, Activation("softmax")])
     model.compile("sgd", "sparse_categorical_crossentropy")
     model.train_on_batch(X, Y)
+    assert (first.needs, second.needs) == (False, True)
 
 
 @pytest.mark.parametrize(
@@ -623,6 +625,8 @@ def test_the_data_stay_as_they_are():
     model.fit(x, y, validation_split=0.2, verbose=0)
     model.evaluate(x, y, verbose=0)
     model.predict(x)
+    np.testing.assert_array_equal(x, X)
+    np.testing.assert_array_equal(y, Y)
 
 
 def test_one_hot_labels_train_as_integers_do():
