@@ -109,7 +109,10 @@ EXCLUDED = (
 # reshape takes any negative size, not only -1, for the one to be worked out.
 ALSO_RESHAPES = re.compile(r"reshape\((?:[^()]|\([^()]*\))*(?:~1|- 2)[,)]")
 # How much is done at a time, and when another way is worth it: numbers that change the time taken, and no result.
-TUNING = ("PATCH_BYTES", "WEIGHT_BYTES", "CACHE_BYTES", "PART_SIZE", "WORTH_THREADS", "WAVE_SIZE", "BLOCK_SIZE")
+TUNING = (
+    *("PATCH_BYTES", "WEIGHT_BYTES", "CACHE_BYTES", "PART_SIZE", "WORTH_THREADS", "WAVE_SIZE", "BLOCK_SIZE"),
+    *("SUMS", "TILE", "FEW", "LIST_BYTES", "FAST_BYTES", "COLUMNS", "PITCH"),
+)
 
 
 class Mutant(NamedTuple):

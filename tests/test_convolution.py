@@ -128,6 +128,39 @@ def test_chunks_are_all_images_in_order_and_no_more_than_fit(n, bytes_per_image)
         assert size == 1 or size * bytes_per_image <= convolution.PATCH_BYTES
 
 
+def test_chunks_are_as_large_as_the_patches_of_an_image():
+    window = Window((2, 3), (1, 1), "valid")
+    x, dy = np.zeros((7, 5, 6, 4), np.float32), np.zeros((7, 4, 4, 8), np.float32)
+    positions, patch = 4 * 4, 2 * 3 * 4
+    with mock.patch.object(convolution, "chunks", wraps=convolution.chunks) as chunks:
+        assert len([*convolution.patch_matrices(x, window)]) == 1
+        with mock.patch.object(convolution, "is_cheaper", return_value=False):
+            convolution.input_gradient(dy, np.zeros((2, 3, 4, 8), np.float32), x.shape, window)
+    with_bias, without = 4 * positions * (patch + 1), 4 * positions * patch
+    assert chunks.call_args_list == [mock.call(7, with_bias), mock.call(7, without)]
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3])
+def test_with_one_channel_the_patch_matrix_is_made_by_rows_of_the_image(channels):
+    x = np.arange(24.0).repeat(channels).reshape(1, 4, 6, channels)
+    with (
+        mock.patch.object(kernels, "im2col", wraps=kernels.im2col) as im2col,
+        mock.patch.object(kernels, "im2col_transposed", wraps=kernels.im2col_transposed) as im2col_transposed,
+    ):
+        [(images, matrix)] = convolution.patch_matrices(x, Window((2, 2), (1, 1), "valid"))
+    assert (im2col.call_count, im2col_transposed.call_count) == ((0, 1) if channels == 1 else (1, 0))
+    assert (images, matrix.shape) == (slice(0, 1), (15, 4 * channels + 1))
+    np.testing.assert_array_equal(matrix[:, -1], 1)
+
+
+def test_the_cost_of_skipping_zeros():
+    """One entry that is not zero, two runs of three numbers, each begun at the cost of 8, at a third of the speed."""
+    factor = np.array([0.0, 1.0, 0.0])
+    cost = 1 * 2 * (3 + 8) * 3
+    assert convolution.is_cheaper(factor, 2, 3, cost + 1)
+    assert not convolution.is_cheaper(factor, 2, 3, cost)
+
+
 def test_zeros_are_skipped_where_there_are_many_and_only_there():
     """LeNet's second convolution: of its gradient about one number in seven is not zero."""
     rng = np.random.default_rng(0)

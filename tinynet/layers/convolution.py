@@ -130,18 +130,15 @@ def patch_matrices(x: Array, window: Window) -> Iterator[tuple[slice, Array]]:
     """
     n, h, w, c = x.shape
     positions, size = math.prod(window.output_size(h, w)), math.prod(window.size) * c
-    room = np.empty(0, x.dtype)
     for images in chunks(n, positions * (size + 1) * x.itemsize):
         m = (images.stop - images.start) * positions
-        if room.size < m * (size + 1):
-            room = np.empty(m * (size + 1), x.dtype)
         if c == 1:
-            matrix = room[: m * (size + 1)].reshape(size + 1, m)
+            matrix = np.empty((size + 1, m), x.dtype)
             matrix[-1] = 1
             kernels.im2col_transposed(x[images], *window.size, *window.strides, matrix)
             yield images, matrix.T
         else:
-            matrix = room[: m * (size + 1)].reshape(m, size + 1)
+            matrix = np.empty((m, size + 1), x.dtype)
             matrix[:, -1] = 1
             kernels.im2col(x[images], *window.size, *window.strides, matrix)
             yield images, matrix
