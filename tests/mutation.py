@@ -93,12 +93,15 @@ WIDER = (
     "not one_two_and_three_threads and not two_models and not nested_models and not predict_is_forward"
     " and not (Sequential and finite_differences)",
 )
-# The definitions of kernels.py that exist only where there is compilation. Their mutants are compiled.
-COMPILED = re.compile(r"|_VectorCode.*|_compiled_as.*|_write_\w+|_(products|dots)_of(.write)?")
-TESTS_OF_COMPILED = (
-    *("tests/test_kernels.py", "-k"),
-    "test_a_kernel and (sum_patches or add_filters or convolve or matmul or max_pool)",
-)
+# The definitions of kernels.py that exist only where there is compilation, so that their mutants are compiled; and the
+# kernels that need each.
+COMPILED = {
+    r"_write_add_runs": "sum_patches or add_filters",
+    r"_write_max_of_four": "max_pool",
+    r"_products_of(.write)?": "convolve or matmul",
+    r"_dots_of(.write)?": "convolve",
+    r"|_VectorCode.*|_compiled_as.*": "sum_patches or add_filters or convolve or matmul or max_pool or release_the_gil",
+}
 PYTEST = ("-x", "-q", "--tb=no", "-p", "no:cacheprovider", "-W", "ignore::pytest.PytestAssertRewriteWarning")
 
 # Mutants that say nothing, by the name of cosmic-ray's operator.
@@ -223,25 +226,29 @@ class Copy:
         if mutant.file in ("kernels.py", "reference.py"):
             its_name = ("tests/test_kernels.py", "-k", f"test_a_kernel and {mutant.definition or 'none'}")
             stages = [its_name, own]
-        if mutant.file == "kernels.py" and COMPILED.fullmatch(mutant.definition):
-            stages = [TESTS_OF_COMPILED]
+        its_kernels = [names for definition, names in COMPILED.items() if re.fullmatch(definition, mutant.definition)]
+        compiled = mutant.file == "kernels.py" and its_kernels != []
+        if compiled:
+            stages = [("tests/test_kernels.py", "-k", f"(test_a_kernel or test_kernels) and ({its_kernels[0]})")]
         for tests in stages:
             if tests not in self.usual:
-                passed, self.usual[tests] = self.run(tests, 600, write_bytecode=True)
+                passed, self.usual[tests] = self.run(tests, 600, compiled=compiled, write_bytecode=True)
                 if not passed:
                     raise RuntimeError(f"These fail without any mutant: {' '.join(tests)}")
             path = self.folder / "tinynet" / mutant.file
             original, times = path.read_text(), path.stat()
             path.write_text(source)
             os.utime(path, (0, 0))  # the original's bytecode is known by the time of its source: make sure to differ
-            passed, _ = self.run(tests, int(3 * self.usual[tests]) + 2)
+            passed, _ = self.run(tests, int(3 * self.usual[tests]) + 2, compiled=compiled)
             path.write_text(original)
             os.utime(path, (times.st_atime, times.st_mtime))
             if not passed:
                 return False
         return True
 
-    def run(self, tests: tuple[str, ...], seconds: int, *, write_bytecode: bool = False) -> tuple[bool, float]:
+    def run(
+        self, tests: tuple[str, ...], seconds: int, *, compiled: bool, write_bytecode: bool = False
+    ) -> tuple[bool, float]:
         """Whether these tests pass within so many seconds, and the seconds taken, both of the CPU's time."""
         child = os.fork()
         if child == 0:
@@ -252,7 +259,7 @@ class Copy:
             os.chdir(self.folder)
             sys.path.insert(0, str(self.folder))
             sys.dont_write_bytecode = not write_bytecode
-            if tests is TESTS_OF_COMPILED:
+            if compiled:
                 os.environ["NUMBA_DISABLE_JIT"] = "0"
                 os.environ["NUMBA_CACHE_DIR"] = tempfile.mkdtemp(dir=self.folder)  # nothing of another mutant
                 numba.config.reload_config()

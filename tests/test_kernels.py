@@ -265,14 +265,35 @@ def test_kernels_release_the_gil_and_keep_nan():
 
 
 def test_without_a_folder_for_machine_code_kernels_are_compiled_anew(monkeypatch):
-    made = []
+    tried = []
 
     def njit(cache: bool = False, **settings: Any) -> Callable[..., Any]:
+        tried.append((cache, settings))
         if cache:
             raise RuntimeError("cannot cache function: no locator available")
-        made.append(settings)
         return lambda function: function
 
     monkeypatch.setattr(numba, "njit", njit)
     assert kernels.jit(max) is max
-    assert made == [kernels.SETTINGS]
+    assert tried == [(True, kernels.SETTINGS), (False, kernels.SETTINGS)]
+
+
+@pytest.mark.parametrize(
+    ("features", "expected"),
+    [
+        ({"avx512f": True, "avx2": True, "fma": True}, 64),
+        ({"avx512f": False, "avx2": True, "fma": True}, 32),
+        ({"avx2": True, "fma": True}, 32),
+        ({"avx2": True, "fma": False}, 0),
+        ({"avx2": False, "fma": True}, 0),
+        ({"neon": True}, 0),
+    ],
+)
+def test_the_vectors_are_those_of_the_processor(monkeypatch, features, expected):
+    monkeypatch.setattr(numba.config, "DISABLE_JIT", 0)
+    monkeypatch.setattr(numba.config, "BOUNDSCHECK", None)
+    assert kernels._vector_bytes(features) == expected
+    for setting in ("DISABLE_JIT", "BOUNDSCHECK"):
+        with monkeypatch.context() as patch:
+            patch.setattr(numba.config, setting, 1)
+            assert kernels._vector_bytes(features) == 0

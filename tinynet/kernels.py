@@ -9,7 +9,7 @@ unsigned (``uint``): Numba tests a signed index for being negative at every acce
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 import llvmlite.binding
@@ -28,12 +28,18 @@ uint = np.uintp
 # "contract" allows fused multiply-add and nothing else: NaN and infinity stay what they are.
 SETTINGS: dict[str, Any] = {"nogil": True, "fastmath": {"contract"}, "error_model": "numpy"}
 
-# What a vector register holds, in bytes, and how many sums are kept in such registers; the rest are for factors.
-_features = llvmlite.binding.get_host_cpu_features()
-VECTOR_BYTES = 64 if _features.get("avx512f") else 32 if _features.get("avx2") and _features.get("fma") else 0
-if config.DISABLE_JIT or config.BOUNDSCHECK:  # type: ignore[attr-defined]
-    VECTOR_BYTES = 0
-SUMS = 24 if VECTOR_BYTES == 64 else 12
+
+def _vector_bytes(features: Mapping[str, bool]) -> int:
+    """What a vector register of a processor holds, in bytes; 0 where the Python of the vector code is compiled."""
+    if config.DISABLE_JIT or config.BOUNDSCHECK:  # type: ignore[attr-defined]
+        return 0
+    if features.get("avx512f"):
+        return 64
+    return 32 if features.get("avx2") and features.get("fma") else 0
+
+
+VECTOR_BYTES = _vector_bytes(llvmlite.binding.get_host_cpu_features())
+SUMS = 24 if VECTOR_BYTES == 64 else 12  # that are kept in such registers; the others are for factors
 TILE = 6  # rows whose sums are kept there at once
 FEW = 2  # columns that fill too little of a vector
 LIST_BYTES = 1 << 16  # of a gradient whose non-zeros are listed at a time
