@@ -229,6 +229,23 @@ def test_a_gradient_larger_than_the_list_of_its_entries():
     assert_twins_agree(kernels.sum_patches, reference.sum_patches, arguments)
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("size", [1, 10, 1000])
+def test_room_for_vectors_begins_where_a_vector_does(size, dtype):
+    rooms = [kernels._aligned(np.uintp(size), dtype) for _ in range(20)]
+    assert {(room.ctypes.data % 64, room.shape, room.dtype) for room in rooms} == {(0, (size,), np.dtype(dtype))}
+
+
+@pytest.mark.parametrize(("size", "pitch"), [(0, 0), (1, 16), (15, 16), (16, 16), (17, 32), (160, 160)])
+def test_rows_are_as_far_apart_as_whole_vectors(size, pitch):
+    assert kernels._to_pitch(np.uintp(size)) == pitch
+
+
+@pytest.mark.parametrize(("most", "runs"), [(1, 1), (2, 1), (3, 3), (4, 3), (5, 5), (6, 5), (100, 5)])
+def test_as_many_runs_at_once_as_there_is_code_for(most, runs):
+    assert kernels._runs_of(np.uintp(most)) == runs
+
+
 @pytest.mark.parametrize("module", [kernels, reference])
 def test_padding_above_an_image_of_minus_infinity_does_not_win(module):
     x, y, argmax = np.full((1, 2, 3, 1), -np.inf), np.zeros((1, 2, 2, 1)), np.full((1, 2, 2, 1), -1, np.int32)
