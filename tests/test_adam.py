@@ -204,10 +204,10 @@ def test_large_parameters_are_updated_in_blocks_in_whatever_order(monkeypatch, m
     whole, parts = copy.deepcopy(params), copy.deepcopy(params)
     parts["view"] = np.empty((4, 9)).T[::2]
     parts["view"][...] = params["view"]
-    taken: list[int] = []
+    rows: list[list[int]] = []
 
     def backwards(function, blocks):
-        taken.append(len(blocks))
+        rows.append([len(np.atleast_1d(block[0])) for block in blocks])
         for block in reversed(blocks):
             function(block)
 
@@ -217,7 +217,7 @@ def test_large_parameters_are_updated_in_blocks_in_whatever_order(monkeypatch, m
         with monkeypatch.context() as patched:
             patched.setattr(optimizer_module, "BLOCK_SIZE", 6)
             in_blocks.step(parts, grads, backwards)
-    assert taken == [10 + 2 + 1 + 1 + 2 + 5] * 3
+    assert rows == [[1] * 10 + [6, 1] + [1] + [0] + [1, 1] + [1] * 5] * 3
     assert in_blocks.iterations == 3
     for name in params:
         assert not params[name].size or (parts[name] != params[name]).any()

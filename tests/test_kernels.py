@@ -241,6 +241,28 @@ def test_rows_are_as_far_apart_as_whole_vectors(size, pitch):
     assert kernels._to_pitch(np.uintp(size)) == pitch
 
 
+@pytest.mark.parametrize(
+    ("vectors", "more", "run", "last"),
+    [(0, 1, 16, 1), (1, 0, 99, 0), (3, 1, 15, 0), (3, 2, 32, 2), (3, 2, 31, 0), (3, 3, 99, 0)],
+)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_the_last_columns_fill_too_little_of_a_vector(vectors, more, run, last, dtype):
+    itemsize = np.dtype(dtype).itemsize
+    width = vectors * (kernels.VECTOR_BYTES or 32) // itemsize + more
+    assert kernels._last_columns(np.uintp(width), np.uintp(run), itemsize) == last
+
+
+@pytest.mark.parametrize("last", [1, 2])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_a_kernel_for_the_last_filters_of_convolve(dtype, last):
+    """Three of LeNet's images of 20 channels, with a vector of filters or two, and one or two more."""
+    rng = np.random.default_rng(0)
+    shapes = (3, 7, 6, 20), (3, 2, 20, 16 + last), (16 + last,), (3, 5, 5, 16 + last)
+    x, W, b, y = (rng.integers(-3, 4, shape).astype(dtype) for shape in shapes)
+    for function in (kernels.convolve, getattr(kernels.convolve, "py_func", kernels.convolve)):
+        assert_twins_agree(function, reference.convolve, [x, W, b, y, 1, 1])
+
+
 @pytest.mark.parametrize(("most", "runs"), [(1, 1), (2, 1), (3, 3), (4, 3), (5, 5), (6, 5), (100, 5)])
 def test_as_many_runs_at_once_as_there_is_code_for(most, runs):
     assert kernels._runs_of(np.uintp(most)) == runs

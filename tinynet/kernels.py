@@ -151,6 +151,13 @@ def _copy_runs(source: Array, run: Any, runs: Any, target: Array, pitch: Any, ne
 
 
 @jit
+def _last_columns(width: Any, run: Any, itemsize: Any) -> Any:
+    """How many columns, after whole vectors of them, are better multiplied on their own, along runs of numbers."""
+    last = width % uint((VECTOR_BYTES or 32) // itemsize)
+    return last if last <= FEW and last * uint(PITCH) <= run else uint(0)
+
+
+@jit
 def convolve(x: Array, W: Array, b: Array, y: Array, s_h: int, s_w: int) -> None:
     """Twin: ``reference.convolve``. The patches are read where they lie in the image, several of them at a time."""
     n, h, w, c = x.shape
@@ -161,10 +168,7 @@ def convolve(x: Array, W: Array, b: Array, y: Array, s_h: int, s_w: int) -> None
     pitch = _to_pitch(width)
     weights = _aligned(runs * run * pitch, W.dtype)
     _copy_runs(W.reshape(-1), width, runs * run, weights, pitch, pitch, uint(1))
-    # The last filters may fill little of a vector. They are multiplied on their own, along the runs.
-    last = width % uint((VECTOR_BYTES or 32) // W.itemsize)
-    if last > FEW or last * PITCH > run:
-        last = uint(0)
+    last = _last_columns(width, run, W.itemsize)
     most, last_pitch = width - last, _to_pitch(run)
     last_weights = _aligned(last * runs * last_pitch, W.dtype)
     for f in range(last):
