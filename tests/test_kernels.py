@@ -263,6 +263,16 @@ def test_a_kernel_for_the_last_filters_of_convolve(dtype, last):
         assert_twins_agree(function, reference.convolve, [x, W, b, y, 1, 1])
 
 
+@pytest.mark.parametrize("pads", [((0, 1), (0, 0)), ((1, 0), (0, 0)), ((0, 0), (0, 1)), ((0, 0), (1, 0))])
+def test_a_kernel_with_zeros_on_one_side_only_for_sum_patches(pads):
+    rng = np.random.default_rng(0)
+    (top, bottom), (left, right) = pads
+    shapes = (2, 4, 3, 2), (2, 3 + top + bottom, 2 + left + right, 3), (3, 2, 2, 2)
+    arguments = [*(rng.integers(-3, 4, shape).astype(np.float64) for shape in shapes), 1, 1, pads]
+    for function in (kernels.sum_patches, getattr(kernels.sum_patches, "py_func", kernels.sum_patches)):
+        assert_twins_agree(function, reference.sum_patches, arguments)
+
+
 @pytest.mark.parametrize(("most", "runs"), [(1, 1), (2, 1), (3, 3), (4, 3), (5, 5), (6, 5), (100, 5)])
 def test_as_many_runs_at_once_as_there_is_code_for(most, runs):
     assert kernels._runs_of(np.uintp(most)) == runs
