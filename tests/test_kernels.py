@@ -243,7 +243,7 @@ def test_rows_are_as_far_apart_as_whole_vectors(size, pitch):
 
 @pytest.mark.parametrize(
     ("vectors", "more", "run", "last"),
-    [(0, 1, 16, 1), (1, 0, 99, 0), (3, 1, 15, 0), (3, 2, 32, 2), (3, 2, 31, 0), (3, 3, 99, 0)],
+    [(0, 1, 16, 1), (1, 0, 99, 0), (3, 1, 15, 0), (3, 2, 32, 2), (3, 2, 31, 0), (3, 2, 99, 2), (3, 3, 99, 0)],
 )
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_the_last_columns_fill_too_little_of_a_vector(vectors, more, run, last, dtype):
