@@ -96,7 +96,7 @@ WIDER = (
 # The definitions of kernels.py that exist only where there is compilation, so that their mutants are compiled; and the
 # kernels that need each.
 COMPILED = {
-    r"_write_add_runs": "sum_patches or add_filters",
+    r"_write_add_runs.*": "sum_patches or add_filters",
     r"_write_max_of_four": "max_pool",
     r"_products_of(.write)?": "convolve or matmul",
     r"_dots_of(.write)?": "convolve",

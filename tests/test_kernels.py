@@ -285,6 +285,24 @@ def test_padding_above_an_image_of_minus_infinity_does_not_win(module):
     np.testing.assert_array_equal(argmax[0, :, :, 0], [[0, 1], [0, 1]])
 
 
+@pytest.mark.parametrize("size", [(1, 2), (2, 1), (1, 1), (2, 2)])
+def test_windows_as_large_as_the_usual_ones_in_one_direction_only(size):
+    x = np.random.default_rng(0).permutation(32).astype(np.float64).reshape(1, 4, 4, 2)
+    out = (1, 5 - size[0], 5 - size[1], 2)
+    arguments = [x, *size, 1, 1, ((0, 0), (0, 0)), np.empty(out), np.empty(out, np.int32)]
+    assert_twins_agree(kernels.max_pool, reference.max_pool, arguments)
+
+
+@pytest.mark.parametrize("module", [kernels, reference])
+def test_relu_passes_everything_above_zero_and_nothing_below(module):
+    x = np.array([-1e30, -0.5, -1e-300, -0.0, 0.0, 1e-300, 0.5, 1e30, np.inf, -np.inf, np.nan])
+    y, dx = np.empty_like(x), np.empty_like(x)
+    module.relu(x, y)
+    np.testing.assert_array_equal(y, [0, 0, 0, 0, 0, 1e-300, 0.5, 1e30, np.inf, 0, np.nan])
+    module.relu_backward(np.full_like(x, 7), x, dx)
+    np.testing.assert_array_equal(dx, [0, 0, 0, 0, 0, 7, 7, 7, 7, 0, 0])
+
+
 def functions(module: types.ModuleType) -> dict[str, Callable[..., Any]]:
     """The public functions that a module defines, without the compiler's names for them."""
     plain = {name: getattr(function, "py_func", function) for name, function in vars(module).items()}
