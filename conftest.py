@@ -1,6 +1,7 @@
 """What all tests share: how long Hypothesis searches, what plain Python leaves out, what doctests take for granted."""
 
 import os
+import signal
 
 import numba
 import numpy as np
@@ -16,6 +17,12 @@ _UNSHRUNK = {"derandomize": True, "database": None, "phases": (Phase.explicit, P
 settings.register_profile("mutants", max_examples=30, **_UNSHRUNK)
 settings.register_profile("surviving_mutants", max_examples=5, **_UNSHRUNK)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
+
+
+def pytest_configure() -> None:
+    # A shell starts what runs in the background with Ctrl-C ignored; the tests of Ctrl-C press it themselves.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -255,7 +255,6 @@ class Copy:
             resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds))
             resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
             signal.alarm(10 * seconds)  # for a thread that waits for ever: that takes no time of the CPU
-            signal.signal(signal.SIGINT, signal.default_int_handler)  # for the tests of Ctrl-C, in the background too
             os.chdir(self.folder)
             sys.path.insert(0, str(self.folder))
             sys.dont_write_bytecode = not write_bytecode
