@@ -46,6 +46,7 @@ LIST_BYTES = 1 << 16  # of a gradient whose non-zeros are listed at a time
 FAST_BYTES = 1 << 15  # of weights that stay in the processor's fastest memory
 RUNS = (1, 3, 5)  # how many runs are added to at once: the rows of the usual windows
 COLUMNS = 64  # of a matrix that are multiplied at a time
+PADDED_BYTES = 1 << 17  # of images with zeros around them
 PITCH = 16  # numbers: rows of weights begin at multiples of it, which is where a vector does
 
 
@@ -151,75 +152,135 @@ def _copy_runs(source: Array, run: Any, runs: Any, target: Array, pitch: Any, ne
 
 
 @jit
-def _last_columns(width: Any, run: Any, itemsize: Any) -> Any:
+def _last_columns(width: Any, runs: Any, run: Any, itemsize: Any) -> Any:
     """How many columns, after whole vectors of them, are better multiplied on their own, along runs of numbers."""
-    last = width % uint((VECTOR_BYTES or 32) // itemsize)
-    return last if last <= FEW and last * uint(PITCH) <= run else uint(0)
+    lanes = uint((VECTOR_BYTES or 32) // itemsize)
+    last, vectors = width % lanes, (run + lanes - uint(1)) // lanes
+    return last if last <= FEW and last * (vectors * runs * uint(2) + uint(8)) < runs * run else uint(0)
 
 
 @jit
-def convolve(x: Array, W: Array, b: Array, y: Array, s_h: int, s_w: int) -> None:
+def _columns_as_runs(weights: Array, pitch: Any, first: Any, last: Any, runs: Any, run: Any) -> tuple[Array, Any]:
+    """The last columns of a matrix of ``runs`` times ``run`` rows, laid out one after another; how far runs are apart."""
+    last_pitch = _to_pitch(run)
+    columns = _aligned(last * runs * last_pitch, weights.dtype)
+    for f in range(last):
+        for i in range(runs):
+            for k in range(run):
+                columns[(f * runs + i) * last_pitch + k] = weights[(i * run + k) * pitch + first + f]
+    return columns, last_pitch
+
+
+@jit
+def _pad(x: Array, first: Any, images: Any, pads: Any, room: Array) -> None:
+    """Copy some images of ``x`` into a room with as many zeros around each; what is around them there stays zero."""
+    _, h, w, c = x.shape
+    (top, bottom), (left, right) = pads
+    source, line = x.reshape(-1), uint(w * c)
+    s = uint(first * h) * line
+    for image in range(images):
+        for i in range(h):
+            t = uint(((image * (top + h + bottom) + top + i) * (left + w + right) + left) * c)
+            for r in range(line):
+                room[t + r] = source[s + r]
+            s += line
+
+
+@jit
+def convolve(x: Array, W: Array, b: Array, y: Array, s_h: int, s_w: int, pads: Any) -> None:
     """Twin: ``reference.convolve``. The patches are read where they lie in the image, several of them at a time."""
     n, h, w, c = x.shape
     _, out_h, out_w, filters = y.shape
     k_h, k_w, _, _ = W.shape
-    source, target, bias = x.reshape(-1), y.reshape(-1), b.reshape(-1)
-    run, runs, row, step, width = uint(k_w * c), uint(k_h), uint(w * c), uint(s_w * c), uint(filters)
+    (top, bottom), (left, right) = pads
+    padded_h, padded_w = top + h + bottom, left + w + right
+    run, runs, row, width = uint(k_w * c), uint(k_h), uint(padded_w * c), uint(filters)
     pitch = _to_pitch(width)
     weights = _aligned(runs * run * pitch, W.dtype)
     _copy_runs(W.reshape(-1), width, runs * run, weights, pitch, pitch, uint(1))
-    last = _last_columns(width, run, W.itemsize)
-    most, last_pitch = width - last, _to_pitch(run)
-    last_weights = _aligned(last * runs * last_pitch, W.dtype)
-    for f in range(last):
-        for i in range(runs):
-            for k in range(run):
-                last_weights[(f * runs + i) * last_pitch + k] = weights[(i * run + k) * pitch + most + f]
+    most = width - _last_columns(width, runs, run, W.itemsize)
+    last_weights, last_pitch = _columns_as_runs(weights, pitch, most, width - most, runs, run)
+    matrix = (weights, uint(0), pitch, b.reshape(-1), uint(0), uint(0), last_weights, last_pitch)
     patches = (runs, row, run)
-    matrix, columns = (uint(1), weights, uint(0), pitch, bias), (last_weights, last_pitch, bias[int(most) :])
-    starts = np.empty(TILE, np.uintp)
-    count, t = 0, uint(0)
-    for image in range(n):
+
+    is_padded = padded_h > h or padded_w > w
+    images = min(n, max(1, PADDED_BYTES // (padded_h * padded_w * c * x.itemsize))) if is_padded else n
+    room = np.zeros(images * padded_h * padded_w * c if is_padded else 0, x.dtype)
+    starts = np.empty(images * out_h * out_w, np.uintp)
+    p = uint(0)
+    for image in range(images):
         for i in range(out_h):
-            start = uint((image * h + i * s_h) * w * c)
+            start = uint((image * padded_h + i * s_h) * padded_w * c)
             for _ in range(out_w):
-                starts[count] = start
-                start += step
-                count += 1
-                if count == TILE:
-                    _multiply_tile(source, starts, uint(0), *patches, *matrix, target, t, width, most)
-                    if last:
-                        _dot_tile(source, starts, uint(0), *patches, *columns, target, t + most, width, last)
-                    t += uint(TILE) * width
-                    count = 0
-    for p in range(uint(count)):
-        _multiply_row(source, starts, p, *patches, *matrix, target, t, width, most)
-        if last:
-            _dot_row(source, starts, p, *patches, *columns, target, t + most, width, last)
-        t += width
+                starts[p] = start
+                start += uint(s_w * c)
+                p += uint(1)
+    target, last = y.reshape(-1), width - most
+    args = (*patches, weights, uint(0), pitch, b.reshape(-1))
+    last_args = (*patches, last_weights, last_pitch, b.reshape(-1)[int(most) :])
+    for first in range(0, n, images):
+        chunk = min(images, n - first)
+        source = x.reshape(-1)
+        if is_padded:
+            _pad(x, first, chunk, pads, room)
+            source = room
+        t, i, end = uint(first * out_h * out_w) * width, uint(0), uint(chunk * out_h * out_w)
+        while i + uint(TILE) <= end:
+            _multiply_tile(source, starts, i, *args, target, t, width, most)
+            if last:
+                _dot_tile(source, starts, i, *last_args, target, t + most, width, last)
+            i += uint(TILE)
+            t += uint(TILE) * width
+        while i < end:
+            _multiply_row(source, starts, i, *args, target, t, width, most)
+            if last:
+                _dot_row(source, starts, i, *last_args, target, t + most, width, last)
+            i += uint(1)
+            t += width
 
 
 @jit
-def matmul(x: Array, W: Array, b: Array, y: Array, transposed: bool) -> None:
-    """Twin: ``reference.matmul``. Some columns of W at a time, which stay in the processor's cache."""
+def matmul(x: Array, W: Array, b: Array, y: Array) -> None:
+    """Twin: ``reference.matmul``."""
+    size = uint(x.shape[1])
+    starts = np.empty(len(y), np.uintp)
+    for row in range(len(y)):
+        starts[row] = uint(row) * size
+    _multiply(x.reshape(-1), starts, W, b, y)
+
+
+@jit
+def transposed_matmul(x: Array, W: Array, first: int, y: Array) -> None:
+    """Twin: ``reference.transposed_matmul``. The columns of x are laid out as rows, some at a time."""
+    size, columns = uint(x.shape[0]), uint(x.shape[1])
+    source, rows, pitch = x.reshape(-1), uint(len(y)), _to_pitch(size)
+    room = _aligned(rows * pitch, x.dtype)
+    starts = np.empty(len(y), np.uintp)
+    for begin in range(uint(0), rows, uint(PITCH)):
+        for row in range(begin, min(begin + uint(PITCH), rows)):
+            starts[row] = row * pitch
+        for k in range(size):
+            s = k * columns + uint(first)
+            for row in range(begin, min(begin + uint(PITCH), rows)):
+                room[row * pitch + k] = source[s + row]
+    _multiply(room, starts, W, np.zeros(W.shape[1], W.dtype), y)
+
+
+@jit
+def _multiply(source: Array, starts: Array, W: Array, b: Array, y: Array) -> None:
+    """The rows that begin at ``starts``, times W, plus b. Some columns of W at a time, which stay in the cache."""
     size, columns = W.shape
-    rows, width = len(y), uint(x.shape[1])
-    source, weights, target = x.reshape(-1), W.reshape(-1), y.reshape(-1)
-    next_row, step = (uint(1), width) if transposed else (width, uint(1))
+    weights, target, rows = W.reshape(-1), y.reshape(-1), uint(len(starts))
     one, pitch = uint(1), uint(columns)
-    starts = np.empty(rows, np.uintp)
-    for row in range(rows):
-        starts[row] = uint(row) * next_row
-    one_run = (one, one, uint(size), step)
     for column in range(0, columns, COLUMNS):
-        matrix = (weights, uint(column), pitch, b[column:])
-        block, i, t = uint(min(COLUMNS, columns - column)), uint(0), uint(column)
-        while i + uint(TILE) <= uint(rows):
-            _multiply_tile(source, starts, i, *one_run, *matrix, target, t, pitch, block)
+        args = (one, one, uint(size), weights, uint(column), pitch, b[column:], target)
+        width, i, t = uint(min(COLUMNS, columns - column)), uint(0), uint(column)
+        while i + uint(TILE) <= rows:
+            _multiply_tile(source, starts, i, *args, t, pitch, width)
             i += uint(TILE)
             t += uint(TILE) * pitch
-        while i < uint(rows):
-            _multiply_row(source, starts, i, *one_run, *matrix, target, t, pitch, block)
+        while i < rows:
+            _multiply_row(source, starts, i, *args, t, pitch, width)
             i += one
             t += pitch
 
@@ -245,19 +306,15 @@ def sum_patches(x: Array, dy: Array, sums: Array, s_h: int, s_w: int, pads: Any)
     is_padded = padded_w > w or top + bottom > 0
     room = np.zeros((top + h + bottom) * padded_w * c if is_padded else 0, x.dtype)  # for an image with its zeros
     source, gradient, target = x.reshape(-1), dy.reshape(-1), sums.reshape(-1)
-    run, row, step, line = uint(k_w * c), uint(padded_w * c), uint(s_w * c), uint(w * c)
+    run, row, step = uint(k_w * c), uint(padded_w * c), uint(s_w * c)
     rows = min(out_h, max(1, LIST_BYTES // (out_w * filters * dy.itemsize)))
     places = np.empty(rows * out_w * filters, np.uintp)
     values = np.empty(rows * out_w * filters, dy.dtype)
     ends = np.empty(filters, np.uintp)
     for image in range(n):
-        pixels, start = source, uint(image) * uint(h) * line
+        pixels, start = source, uint(image * h * w * c)
         if is_padded:
-            for i in range(h):
-                t = uint(((top + i) * padded_w + left) * c)
-                for r in range(line):
-                    room[t + r] = source[start + r]
-                start += line
+            _pad(x, image, 1, pads, room)
             pixels, start = room, uint(0)
         for first_row in range(0, out_h, rows):
             end = uint(0)
@@ -284,7 +341,7 @@ def sum_patches(x: Array, dy: Array, sums: Array, s_h: int, s_w: int, pads: Any)
 
 
 @jit
-def add_filters(dy: Array, filters_: Array, x: Array, s_h: int, s_w: int) -> None:
+def add_filters(dy: Array, filters_: Array, x: Array, s_h: int, s_w: int, pads: Any) -> None:
     """Twin: ``reference.add_filters``, for a ``dy`` that is mostly zeros: these cost nothing.
 
     The entries of an image's ``dy`` that are not zero are listed (without a branch). The rows of the filters' windows
@@ -293,8 +350,11 @@ def add_filters(dy: Array, filters_: Array, x: Array, s_h: int, s_w: int) -> Non
     n, h, w, c = x.shape
     _, out_h, out_w, filters = dy.shape
     _, k_h, k_w, _ = filters_.shape
+    (top, bottom), (left, right) = pads
+    padded_h, padded_w = top + h + bottom, left + w + right
     gradient, target = dy.reshape(-1), x.reshape(-1)
-    run, row = uint(k_w * c), uint(w * c)
+    room = np.empty(padded_h * padded_w * c, x.dtype)  # for the gradient of an image with its padding
+    run, row, line = uint(k_w * c), uint(padded_w * c), uint(w * c)
     pitch = _to_pitch(run)
     size = uint(filters) * pitch
     weights = _aligned(uint(k_h) * size, x.dtype)
@@ -303,7 +363,7 @@ def add_filters(dy: Array, filters_: Array, x: Array, s_h: int, s_w: int) -> Non
     places = np.empty(out_h * out_w * filters, np.uintp)
     values = np.empty(out_h * out_w * filters, dy.dtype)
     ends = np.empty(out_h * out_w, np.uintp)
-    g = uint(0)
+    g = s = uint(0)
     for image in range(n):
         end = uint(0)
         for p in range(uint(out_h * out_w)):
@@ -314,20 +374,26 @@ def add_filters(dy: Array, filters_: Array, x: Array, s_h: int, s_w: int) -> Non
                 end += uint(value != 0)
                 g += uint(1)
             ends[p] = end
+        room[:] = 0
         k_i = uint(0)
         while k_i < uint(k_h):
             first = place = uint(0)
-            runs, s = _runs_of(min(rows, uint(k_h) - k_i)), k_i * size
+            runs, w_i = _runs_of(min(rows, uint(k_h) - k_i)), k_i * size
             for i in range(out_h):
-                t = (uint(image * h + i * s_h) + k_i) * row
+                t = (uint(i * s_h) + k_i) * row
                 for _ in range(out_w):
                     end = ends[place]
                     if end > first:
-                        _add_runs(weights, s, size, places, values, first, end, target, t, row, run, runs)
+                        _add_runs(weights, w_i, size, places, values, first, end, room, t, row, run, runs)
                     first = end
                     place += uint(1)
                     t += uint(s_w * c)
             k_i += runs
+        for i in range(h):
+            t = uint(((top + i) * padded_w + left) * c)
+            for r in range(line):
+                target[s + r] = room[t + r]
+            s += line
 
 
 @jit
@@ -389,10 +455,10 @@ def max_pool_backward(dy: Array, argmax: Array, dx: Array) -> None:
     n, out_h, out_w, c = dy.shape
     gradient, place, target = dy.reshape(-1), argmax.reshape(-1), dx.reshape(-1)
     channels, size = uint(c), uint(dx.size // n)
-    target[:] = 0
     g = uint(0)
     for image in range(n):
         start = uint(image) * size
+        target[start : start + size] = 0
         for _ in range(out_h * out_w):
             for channel in range(channels):
                 target[start + uint(place[g]) * channels + channel] += gradient[g]
@@ -465,6 +531,43 @@ def relu_backward(dy: Array, y: Array, dx: Array) -> None:
     gradient, output, target = dy.reshape(-1), y.reshape(-1), dx.reshape(-1)
     for i in range(uint(dy.size)):
         target[i] = gradient[i] if output[i] > 0 else gradient.dtype.type(0)
+
+
+@jit
+def decay(w: Array, share: float) -> None:
+    """Twin: ``reference.decay``."""
+    weights, factor = w.reshape(-1), w.dtype.type(share)
+    for i in range(uint(w.size)):
+        weights[i] -= factor * weights[i]
+
+
+@jit
+def sgd(w: Array, g: Array, v: Array, lr: float, momentum: float, nesterov: bool) -> None:
+    """Twin: ``reference.sgd``, in one pass."""
+    weights, gradient, velocity = w.reshape(-1), g.reshape(-1), v.reshape(-1)
+    rate, share = w.dtype.type(lr), w.dtype.type(momentum)
+    if not velocity.size:
+        for i in range(uint(w.size)):
+            weights[i] -= rate * gradient[i]
+    else:
+        for i in range(uint(w.size)):
+            step = rate * gradient[i]
+            velocity[i] = share * velocity[i] - step
+            weights[i] += share * velocity[i] - step if nesterov else velocity[i]
+
+
+@jit
+def adam(
+    w: Array, g: Array, m: Array, v: Array, alpha: float, beta_1: float, beta_2: float, epsilon: float
+) -> None:
+    """Twin: ``reference.adam``, in one pass."""
+    weights, gradient, mean, square = w.reshape(-1), g.reshape(-1), m.reshape(-1), v.reshape(-1)
+    kind = w.dtype.type
+    step, new_1, new_2, least = kind(alpha), kind(1 - beta_1), kind(1 - beta_2), kind(epsilon)
+    for i in range(uint(w.size)):
+        mean[i] += new_1 * (gradient[i] - mean[i])
+        square[i] += new_2 * (gradient[i] * gradient[i] - square[i])
+        weights[i] -= step * mean[i] / (np.sqrt(square[i]) + least)
 
 
 # Vector instructions ------------------------------------------------------------------------------------------------
@@ -685,7 +788,6 @@ def _products_of(rows: int) -> Any:
         runs: Any,
         next_run: Any,
         run: Any,
-        step: Any,
         W: Any,
         w: Any,
         pitch: Any,
@@ -705,7 +807,7 @@ def _products_of(rows: int) -> Any:
                 with cgutils.for_range(build, run) as k:
                     factors = [code.load(W, build.load(place), v, mask) for v, mask in enumerate(masks)]
                     for start, totals in zip(run_starts, sums, strict=True):
-                        number = code.splat(code.element(start, build.mul(k.index, step)))
+                        number = code.splat(code.element(start, k.index))
                         for total, factor in zip(totals, factors, strict=True):
                             code.add_product(total, number, factor)
                     build.store(build.add(build.load(place), pitch), place)
@@ -722,7 +824,6 @@ def _products_of(rows: int) -> Any:
         runs: Any,
         next_run: Any,
         run: Any,
-        step: Any,
         W: Array,
         w: Any,
         pitch: Any,
@@ -734,8 +835,8 @@ def _products_of(rows: int) -> Any:
     ) -> None:
         """Write the row at starts[p] of x, times W, plus b, to y[t]; the next row to y[t + next_t], and so on.
 
-        A row of x is ``runs`` runs of ``run`` numbers: the runs begin ``next_run`` apart, their numbers are ``step``
-        apart. The matrix begins at W[w], its rows are ``pitch`` apart, and ``width`` numbers of each are used.
+        A row of x is ``runs`` runs of ``run`` numbers, which begin ``next_run`` apart. The matrix begins at W[w], its
+        rows are ``pitch`` apart, and ``width`` numbers of each are used.
         """
         for i in range(uint(rows)):
             to = t + i * next_t
@@ -746,7 +847,7 @@ def _products_of(rows: int) -> Any:
                 start = starts[p + i] + j * next_run
                 for k in range(run):
                     for r in range(width):
-                        y[to + r] += x[start + k * step] * W[place + r]
+                        y[to + r] += x[start + k] * W[place + r]
                     place += pitch
 
     return multiply_rows

@@ -79,12 +79,6 @@ def run_all(function: Callable[[Item], Result], items: Sequence[Item], num_threa
     return [results[number] for number in range(len(items))]
 
 
-def share_out(function: Callable[[Item], object], items: Sequence[Item], num_threads: int) -> None:
-    """``function(item)`` for many small items: each thread takes its share of them, so it is woken only once."""
-    shares = [items[i::num_threads] for i in range(min(num_threads, len(items)))]
-    run_all(lambda share: [function(item) for item in share], shares, num_threads)
-
-
 @contextmanager
 def single_threaded_blas() -> Iterator[None]:
     """Hold BLAS to one thread, however many callers overlap; the last one to leave restores what was set before."""

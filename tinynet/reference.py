@@ -1,8 +1,7 @@
 """The sliding-window maths of convolution and pooling in plain NumPy: read this before ``kernels.py``.
 
 Each function here has a twin of the same name in ``kernels.py``, which computes the same numbers faster; the tests
-run both on the same random shapes. Data is NHWC: (n images, h rows, w columns, c channels), padded already where it
-is a convolution's. A window of k_h x k_w moves in steps of s_h, s_w, and takes out_h x out_w positions. Every function
+run both on the same random shapes. Data is NHWC: (n images, h rows, w columns, c channels). A window of k_h x k_w moves in steps of s_h, s_w, and takes out_h x out_w positions. Every function
 writes its result into an array that it is given (the last arguments).
 
 A convolution is a matrix product once every patch under the window is laid out as a row: that is what ``im2col``
@@ -56,28 +55,40 @@ def col2im(patches: Array, x: Array, k_h: int, k_w: int, s_h: int, s_w: int) -> 
             x[:, i * s_h : i * s_h + k_h, j * s_w : j * s_w + k_w] += windows[:, i, j]
 
 
-def matmul(x: Array, W: Array, b: Array, y: Array, transposed: bool) -> None:
-    """y = x @ W + b, or x.T @ W + b if ``transposed``.
+def matmul(x: Array, W: Array, b: Array, y: Array) -> None:
+    """y = x @ W + b.
 
-    x  (n, size), or (size, n) if transposed
+    x  (n, size)
     W  (size, columns)
     b  (columns,)
     y  (n, columns)
     """
-    y[...] = (x.T if transposed else x) @ W + b
+    y[...] = x @ W + b
 
 
-def convolve(x: Array, W: Array, b: Array, y: Array, s_h: int, s_w: int) -> None:
-    """Multiply each patch with the weights of every filter, and add the bias: im2col(x) @ W + b.
+def transposed_matmul(x: Array, W: Array, first: int, y: Array) -> None:
+    """y = x.T @ W, but only some rows of it.
 
-    x  (n, h, w, c)
-    W  (k_h, k_w, c, filters)
-    b  (filters,)
-    y  (n, out_h, out_w, filters)
+    x      (size, n)
+    W      (size, columns)
+    first  the first of these rows, which are columns of x
+    y      (number of these rows, columns)
+    """
+    y[...] = x[:, first : first + len(y)].T @ W
+
+
+def convolve(x: Array, W: Array, b: Array, y: Array, s_h: int, s_w: int, pads: Pads) -> None:
+    """Multiply each patch of ``x`` with zeros around it with every filter, and add the bias: im2col(pad(x)) @ W + b.
+
+    x     (n, h, w, c)
+    W     (k_h, k_w, c, filters)
+    b     (filters,)
+    y     (n, out_h, out_w, filters)
+    pads  ((top, bottom), (left, right)): zeros around the image
     """
     k_h, k_w, c, filters = W.shape
     patches = np.empty((y.size // filters, k_h * k_w * c), x.dtype)
-    im2col(x, k_h, k_w, s_h, s_w, patches)
+    im2col(np.pad(x, ((0, 0), *pads, (0, 0))), k_h, k_w, s_h, s_w, patches)
     y[...] = (patches @ W.reshape(-1, filters) + b).reshape(y.shape)
 
 
@@ -95,15 +106,20 @@ def sum_patches(x: Array, dy: Array, sums: Array, s_h: int, s_w: int, pads: Pads
     sums += (dy.reshape(-1, filters).T @ patches).reshape(sums.shape)
 
 
-def add_filters(dy: Array, filters: Array, x: Array, s_h: int, s_w: int) -> None:
-    """Add every filter, weighted by ``dy``, to ``x`` at each position of the window: col2im(dy @ filters).
+def add_filters(dy: Array, filters: Array, x: Array, s_h: int, s_w: int, pads: Pads) -> None:
+    """Add up every filter, weighted by ``dy``, at each position of the window: col2im(dy @ filters), without the padding.
 
     dy       (n, out_h, out_w, number of filters)
     filters  (number of filters, k_h, k_w, c)
-    x        (n, h, w, c), added to
+    x        (n, h, w, c)
+    pads     ((top, bottom), (left, right)): around the image, where the window may stand, too
     """
+    (top, bottom), (left, right) = pads
+    n, h, w, c = x.shape
     number, k_h, k_w, _ = filters.shape
-    col2im(dy.reshape(-1, number) @ filters.reshape(number, -1), x, k_h, k_w, s_h, s_w)
+    padded = np.zeros((n, top + h + bottom, left + w + right, c), x.dtype)
+    col2im(dy.reshape(-1, number) @ filters.reshape(number, -1), padded, k_h, k_w, s_h, s_w)
+    x[...] = padded[:, top : top + h, left : left + w]
 
 
 def count_nonzero(x: Array) -> int:
@@ -189,3 +205,32 @@ def relu(x: Array, y: Array) -> None:
 def relu_backward(dy: Array, y: Array, dx: Array) -> None:
     """The gradient passes where the output is positive: dx = dy * (y > 0), also where dy is infinite or NaN."""
     dx[...] = np.where(y > 0, dy, 0)
+
+
+def decay(w: Array, share: float) -> None:
+    """w = w - share * w."""
+    w -= share * w
+
+
+def sgd(w: Array, g: Array, v: Array, lr: float, momentum: float, nesterov: bool) -> None:
+    """A step of gradient descent, with momentum where ``v`` is not empty: see ``optimizers.SGD``.
+
+    w, g  any shape
+    v     the same shape, or empty
+    """
+    if not v.size:
+        w -= lr * g
+        return
+    v *= momentum
+    v -= lr * g
+    w += momentum * v - lr * g if nesterov else v
+
+
+def adam(w: Array, g: Array, m: Array, v: Array, alpha: float, beta_1: float, beta_2: float, epsilon: float) -> None:
+    """A step of Adam: see ``optimizers.Adam``.
+
+    w, g, m, v  any shape
+    """
+    m += (1 - beta_1) * (g - m)
+    v += (1 - beta_2) * (g * g - v)
+    w -= alpha * m / (np.sqrt(v) + epsilon)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from tinynet.initializers import Initializer
-from tinynet.layers.convolution import bias_gradient, convolve, crop, input_gradient, pad, weight_gradient
+from tinynet.layers.convolution import bias_gradient, convolve, input_gradient, weight_gradient
 from tinynet.layers.layer import Array, Gradients, Layer, Shape
 from tinynet.layers.weighted import Weighted
 from tinynet.layers.window import Window
@@ -103,9 +103,9 @@ class Conv2D(Weighted):
         return self.make_weights((*self.window.size, c, self.filters), output_shape, rng)
 
     def forward(self, x: Array) -> tuple[Array, Any]:
-        x = pad(self.check_input(x), self.pads)
+        x = self.check_input(x)
         W, b = self.weights(x.dtype)
-        y = convolve(x, W, b, self.window)
+        y = convolve(x, W, b, self.window, self.pads)
         y, activation_cache = self.activation.forward(y)
         return y, (x, activation_cache)
 
@@ -114,7 +114,7 @@ class Conv2D(Weighted):
         dy = self.check_gradient(dy, len(x), x.dtype)
         dy, _ = self.activation.backward(dy, activation_cache)
         W, _ = self.weights(x.dtype)
-        dW = weight_gradient(x, dy, W.shape, self.window)
+        dW = weight_gradient(x, dy, W.shape, self.window, self.pads)
         db = bias_gradient(dy)
-        dx = crop(input_gradient(dy, W, x.shape, self.window), self.pads) if need_dx else None
+        dx = input_gradient(dy, W, x.shape, self.window, self.pads) if need_dx else None
         return dx, self.grads_of(W=dW, b=db)

@@ -37,13 +37,19 @@ RUN_START = 8
 Pads = tuple[tuple[int, int], tuple[int, int]]
 
 
+def padded_size(x_shape: Shape, pads: Pads) -> tuple[int, int]:
+    """(h, w) of the images with what ``pad`` adds."""
+    (top, bottom), (left, right) = pads
+    return top + x_shape[1] + bottom, left + x_shape[2] + right
+
+
 def pad(x: Array, pads: Pads) -> Array:
     """``x`` with zeros around each image; itself where there are none to add."""
     (top, bottom), (left, right) = pads
     if not (top or bottom or left or right):
         return x
     n, h, w, c = x.shape
-    padded = np.zeros((n, top + h + bottom, left + w + right, c), x.dtype)
+    padded = np.zeros((n, *padded_size(x.shape, pads), c), x.dtype)
     padded[:, top : top + h, left : left + w] = x
     return padded
 
@@ -55,34 +61,36 @@ def crop(padded: Array, pads: Pads) -> Array:
     return padded[:, top : h - bottom, left : w - right]
 
 
-def convolve(x: Array, W: Array, b: Array, window: Window) -> Array:
-    """y = im2col(x) @ W + b, as images."""
-    (n, h, w, _), filters = x.shape, len(b)
-    y = np.empty((n, *window.output_size(h, w), filters), x.dtype)
+def convolve(x: Array, W: Array, b: Array, window: Window, pads: Pads) -> Array:
+    """y = im2col(pad(x)) @ W + b, as images."""
+    n, filters = len(x), len(b)
+    out_h, out_w = window.output_size(*padded_size(x.shape, pads))
+    y = np.empty((n, out_h, out_w, filters), x.dtype)
     if kernels.VECTOR_BYTES and W.nbytes <= WEIGHT_BYTES:
-        kernels.convolve(x, W, b, y, *window.strides)
+        kernels.convolve(x, W, b, y, *window.strides, pads)
         return y
     weights = np.vstack([W.reshape(-1, filters), b])  # the bias is one more weight, whose input is always 1
-    for images, patches in patch_matrices(x, window):
+    for images, patches in patch_matrices(pad(x, pads), window):
         np.matmul(patches, weights, out=y[images].reshape(-1, filters))
     return y
 
 
-def weight_gradient(x: Array, dy: Array, W_shape: Shape, window: Window) -> Array:
-    """dW = im2col(x).T @ dy, in the shape of W."""
+def weight_gradient(x: Array, dy: Array, W_shape: Shape, window: Window, pads: Pads) -> Array:
+    """dW = im2col(pad(x)).T @ dy, in the shape of W."""
     k_h, k_w, c, filters = W_shape
     dense = dy.size * k_h * k_w * c
     if window.strides == (1, 1) and is_cheaper(x, k_h, k_w * filters, dense):
-        around = ((k_h - 1, k_h - 1), (k_w - 1, k_w - 1))
+        (top, bottom), (left, right) = pads
+        around = (k_h - 1 - top, k_h - 1 - bottom), (k_w - 1 - left, k_w - 1 - right)
         by_channel = np.zeros((c, k_h, k_w, filters), x.dtype)
         kernels.sum_patches(dy, x, by_channel, 1, 1, around)
         return np.ascontiguousarray(by_channel[:, ::-1, ::-1].transpose(1, 2, 0, 3))
     if is_cheaper(dy, k_h, k_w * c, dense):
         by_filter = np.zeros((filters, k_h, k_w, c), x.dtype)
-        kernels.sum_patches(x, dy, by_filter, *window.strides, ((0, 0), (0, 0)))
+        kernels.sum_patches(x, dy, by_filter, *window.strides, pads)
         return np.ascontiguousarray(by_filter.transpose(1, 2, 3, 0))
     dW = np.zeros((k_h * k_w * c + 1, filters), x.dtype)
-    for images, patches in patch_matrices(x, window):
+    for images, patches in patch_matrices(pad(x, pads), window):
         dW += patches.T @ dy[images].reshape(-1, filters)
     return dW[:-1].reshape(W_shape)
 
@@ -95,19 +103,21 @@ def bias_gradient(dy: Array) -> Array:
     return db
 
 
-def input_gradient(dy: Array, W: Array, x_shape: Shape, window: Window) -> Array:
-    """dx = col2im(dy @ W.T), in the shape of x."""
+def input_gradient(dy: Array, W: Array, x_shape: Shape, window: Window, pads: Pads) -> Array:
+    """dx = col2im(dy @ W.T) without the padding, in the shape of x."""
     k_h, k_w, c, filters = W.shape
-    dx = np.zeros(x_shape, dy.dtype)
+    n = len(dy)
     by_filter = np.ascontiguousarray(W.transpose(3, 0, 1, 2))
     if is_cheaper(dy, k_h, k_w * c, dy.size * k_h * k_w * c):
-        kernels.add_filters(dy, by_filter, dx, *window.strides)
+        dx = np.empty(x_shape, dy.dtype)
+        kernels.add_filters(dy, by_filter, dx, *window.strides, pads)
         return dx
+    padded = np.zeros((n, *padded_size(x_shape, pads), c), dy.dtype)
     positions = dy[0].size // filters
-    for images in chunks(len(dy), positions * k_h * k_w * c * dy.itemsize):
+    for images in chunks(n, positions * k_h * k_w * c * dy.itemsize):
         patches = dy[images].reshape(-1, filters) @ by_filter.reshape(filters, -1)
-        kernels.col2im(patches, dx[images], k_h, k_w, *window.strides)
-    return dx
+        kernels.col2im(patches, padded[images], k_h, k_w, *window.strides)
+    return crop(padded, pads)
 
 
 def is_cheaper(factor: Array, k_h: int, run: int, dense: int) -> bool:

@@ -24,7 +24,7 @@ def times(x: Array, W: Array, b: Array) -> Array:
         y: Array = x @ W + b
         return y
     y = np.empty((len(x), W.shape[1]), x.dtype)
-    kernels.matmul(_in_rows(x), _in_rows(W), _in_rows(b), y, False)
+    kernels.matmul(_in_rows(x), _in_rows(W), _in_rows(b), y)
     return y
 
 
@@ -38,16 +38,16 @@ def times_transposed(dy: Array, W: Array) -> Array:
         dx: Array = (left @ right).T
         return dx
     transposed = np.empty((len(left), right.shape[1]), dy.dtype)
-    kernels.matmul(left, right, np.zeros(right.shape[1], dy.dtype), transposed, False)
+    kernels.matmul(left, right, np.zeros(right.shape[1], dy.dtype), transposed)
     return transposed.T
 
 
-def transposed_times(x: Array, dy: Array, out: Array) -> None:
-    """Write x.T @ dy, for x (n, size) and dy (n, columns), into ``out`` (size, columns)."""
-    if _stays_in_cache(x.T, dy):
-        kernels.matmul(_in_rows(x), _in_rows(dy), np.zeros(dy.shape[1], dy.dtype), out, True)
+def transposed_times(x: Array, dy: Array, rows: slice, out: Array) -> None:
+    """Write some rows of x.T @ dy, for x (n, size) and dy (n, columns), into ``out`` (number of rows, columns)."""
+    if _stays_in_cache(x.T[rows], dy):
+        kernels.transposed_matmul(_in_rows(x), _in_rows(dy), rows.start, out)
     else:
-        np.matmul(x.T, dy, out=out)
+        np.matmul(x.T[rows], dy, out=out)
 
 
 _in_rows = np.ascontiguousarray  # as kernels need their arrays: row by row

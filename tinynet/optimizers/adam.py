@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import numpy as np
 import numpy.typing as npt
 
+from tinynet import kernels
 from tinynet.optimizers.optimizer import Optimizer
 from tinynet.optimizers.schedules import LearningRateSchedule
 from tinynet.validation import check_number, reject_arguments
@@ -77,7 +77,5 @@ class Adam(Optimizer):
     def update(self, w: Array, g: Array, lr: float, *remembered: Array) -> None:
         m, v = remembered
         t = self.iterations + 1
-        m += (1 - self.beta_1) * (g - m)
-        v += (1 - self.beta_2) * (g * g - v)
         alpha = lr * math.sqrt(1 - self.beta_2**t) / (1 - self.beta_1**t)
-        w -= alpha * m / (np.sqrt(v) + self.epsilon)
+        kernels.adam(w, g, m, v, alpha, self.beta_1, self.beta_2, self.epsilon)

@@ -2,25 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from tinynet import kernels
 from tinynet.optimizers.schedules import LearningRateSchedule
 from tinynet.validation import check_number, reject_arguments
 
 Array = npt.NDArray[Any]
-Run = Callable[[Callable[[list[Array]], None], list[list[Array]]], object]
-
-BLOCK_SIZE = 1 << 16  # numbers of a parameter that are updated at a time
-
-
-def one_after_another(function: Callable[[list[Array]], None], blocks: list[list[Array]]) -> None:
-    """Call ``function`` with each block."""
-    for block in blocks:
-        function(block)
 
 
 class Optimizer:
@@ -121,23 +113,23 @@ class Optimizer:
                     f"{type(self).__name__}: {key!r} is no part of its state, which is named "
                     f"{' or '.join(f'{slot}/...' for slot in self.slots) or 'nothing'}."
                 )
-            arrays[slot][name] = np.array(array)
+            arrays[slot][name] = np.array(array, order="C")
         for slot in self.slots:
             setattr(self, slot, arrays[slot])
 
-    def step(self, params: Mapping[str, Array], grads: Mapping[str, Array], run: Run = one_after_another) -> None:
+    def step(self, params: Mapping[str, Array], grads: Mapping[str, Array]) -> None:
         """Update every array in ``params`` in place from the gradient of the same name and shape.
-
-        Large arrays are updated some rows at a time, which stay in the processor's cache meanwhile. ``run`` calls a
-        function with each of these blocks; they are independent, so it may use several threads.
 
         Raises:
             ValueError: the names or shapes of the two differ, or the parameters are not those of earlier steps.
+            TypeError: a parameter is neither float32 nor float64.
         """
         owner = f"{type(self).__name__}.step"
         if params.keys() != grads.keys():
             raise ValueError(f"{owner}: gradients for {sorted(grads)}, but parameters {sorted(params)}.")
         for name, w in params.items():
+            if w.dtype not in (np.float32, np.float64):
+                raise TypeError(f"{owner}: parameters are float32 or float64, but {name} is {w.dtype}.")
             if grads[name].shape != w.shape:
                 raise ValueError(f"{owner}: {name} has shape {w.shape}, its gradient {grads[name].shape}.")
             for slot in self.slots:
@@ -148,24 +140,19 @@ class Optimizer:
                         "give every model an optimizer of its own."
                     )
         lr = self.learning_rate
-
-        def update_block(block: list[Array]) -> None:
-            w, g, *remembered = block
-            if self.weight_decay:
-                w -= lr * self.weight_decay * w
-            self.update(w, g, lr, *remembered)
-
-        blocks: list[list[Array]] = []
         for name, w in params.items():
-            arrays = [w, grads[name], *(self._remembered(slot, name, w) for slot in self.slots_in_use())]
-            blocks += [[array[rows] for array in arrays] for rows in _blocks_of_rows(w)]
-        run(update_block, blocks)
+            in_rows, g = _in_rows(w, w.dtype), _in_rows(grads[name], w.dtype)
+            if self.weight_decay:
+                kernels.decay(in_rows, lr * self.weight_decay)
+            self.update(in_rows, g, lr, *(self._remembered(slot, name, w) for slot in self.slots_in_use()))
+            if not w.flags.c_contiguous:
+                w[...] = in_rows
         self.iterations += 1
 
     def update(self, w: Array, g: Array, lr: float, *remembered: Array) -> None:
         """Move the parameter ``w`` in place along its gradient ``g``, at the learning rate ``lr``.
 
-        It is called with some rows of a large array at a time, so it treats every number alone.
+        All arrays are C-contiguous, of the shape and dtype of ``w``.
         """
         raise NotImplementedError(f"{type(self).__name__} does not define update(w, g, lr, *remembered).")
 
@@ -177,13 +164,10 @@ class Optimizer:
         """The array that ``slot`` holds for the parameter ``w``; it starts at zero."""
         arrays: dict[str, Array] = getattr(self, slot)
         if name not in arrays:
-            arrays[name] = np.zeros_like(w)
+            arrays[name] = np.zeros(w.shape, w.dtype)
         return arrays[name]
 
 
-def _blocks_of_rows(w: Array) -> list[Any]:
-    """Slices of about BLOCK_SIZE numbers along the first axis."""
-    if w.size <= BLOCK_SIZE or not w.ndim:
-        return [...]
-    step = max(1, BLOCK_SIZE * len(w) // w.size)
-    return [slice(start, start + step) for start in range(0, len(w), step)]
+def _in_rows(array: Array, dtype: np.dtype[Any]) -> Array:
+    """``array`` row by row in memory, as kernels need it: itself, or a copy."""
+    return np.ascontiguousarray(array, dtype).reshape(array.shape)

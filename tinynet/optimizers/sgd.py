@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import numpy.typing as npt
 
+from tinynet import kernels
 from tinynet.optimizers.optimizer import Optimizer
 from tinynet.optimizers.schedules import LearningRateSchedule
 from tinynet.validation import check_number
@@ -67,14 +69,5 @@ class SGD(Optimizer):
         return self.slots if self.momentum else ()
 
     def update(self, w: Array, g: Array, lr: float, *remembered: Array) -> None:
-        if not self.momentum:
-            w -= lr * g
-            return
-        (v,) = remembered
-        v *= self.momentum
-        v -= lr * g
-        if self.nesterov:
-            w += self.momentum * v
-            w -= lr * g
-        else:
-            w += v
+        v = remembered[0] if self.momentum else np.empty(0, w.dtype)
+        kernels.sgd(w, g, v, lr, self.momentum, self.nesterov)
