@@ -47,6 +47,7 @@ FAST_BYTES = 1 << 15  # of weights that stay in the processor's fastest memory
 RUNS = (1, 3, 5)  # how many runs are added to at once: the rows of the usual windows
 COLUMNS = 64  # of a matrix that are multiplied at a time
 PADDED_BYTES = 1 << 17  # of images with zeros around them
+ROWS = 48  # that are transposed at a time
 PITCH = 16  # numbers: rows of weights begin at multiples of it, which is where a vector does
 
 
@@ -187,7 +188,7 @@ def _pad(x: Array, first: Any, images: Any, pads: Any, room: Array) -> None:
 
 
 @jit
-def convolve(x: Array, W: Array, b: Array, y: Array, s_h: int, s_w: int, pads: Any) -> None:
+def convolve(x: Array, W: Array, b: Array, y: Array, s_h: int, s_w: int, pads: Any, least: float) -> None:
     """Twin: ``reference.convolve``. The patches are read where they lie in the image, several of them at a time."""
     n, h, w, c = x.shape
     _, out_h, out_w, filters = y.shape
@@ -216,8 +217,9 @@ def convolve(x: Array, W: Array, b: Array, y: Array, s_h: int, s_w: int, pads: A
                 start += uint(s_w * c)
                 p += uint(1)
     target, last = y.reshape(-1), width - most
-    args = (*patches, weights, uint(0), pitch, b.reshape(-1))
-    last_args = (*patches, last_weights, last_pitch, b.reshape(-1)[int(most) :])
+    bias, smallest = b.reshape(-1), x.dtype.type(least)
+    args = (*patches, weights, uint(0), pitch, bias, smallest)
+    last_args = (*patches, last_weights, last_pitch, bias[int(most) :], smallest)
     for first in range(0, n, images):
         chunk = min(images, n - first)
         source = x.reshape(-1)
@@ -240,13 +242,36 @@ def convolve(x: Array, W: Array, b: Array, y: Array, s_h: int, s_w: int, pads: A
 
 
 @jit
-def matmul(x: Array, W: Array, b: Array, y: Array) -> None:
+def matmul(x: Array, W: Array, b: Array, y: Array, least: float) -> None:
     """Twin: ``reference.matmul``."""
     size = uint(x.shape[1])
     starts = np.empty(len(y), np.uintp)
     for row in range(len(y)):
         starts[row] = uint(row) * size
-    _multiply(x.reshape(-1), starts, W, b, y)
+    _multiply(x.reshape(-1), starts, W, b, y, x.dtype.type(least))
+
+
+@jit
+def matmul_transposed(x: Array, W: Array, y: Array) -> None:
+    """Twin: ``reference.matmul_transposed``, as (W @ x.T).T: it would take longer to transpose W, which is large."""
+    rows, size = uint(x.shape[0]), uint(x.shape[1])
+    target, columns = y.reshape(-1), uint(len(W))
+    factor, room = np.empty((size, rows), x.dtype), np.empty((ROWS, rows), x.dtype)
+    for row in range(rows):
+        for k in range(size):
+            factor[k, row] = x[row, k]
+    zeros, products = np.zeros(rows, x.dtype), room.reshape(-1)
+    starts = np.empty(columns, np.uintp)
+    for column in range(columns):
+        starts[column] = column * size
+    for first in range(uint(0), columns, uint(ROWS)):
+        count = min(uint(ROWS), columns - first)
+        here = starts[first : first + count]
+        _multiply(W.reshape(-1), here, factor, zeros, room[:count], x.dtype.type(-np.inf))
+        for row in range(rows):
+            t = row * columns + first
+            for i in range(count):
+                target[t + i] = products[i * rows + row]
 
 
 @jit
@@ -254,26 +279,28 @@ def transposed_matmul(x: Array, W: Array, first: int, y: Array) -> None:
     """Twin: ``reference.transposed_matmul``. The columns of x are laid out as rows, some at a time."""
     size, columns = uint(x.shape[0]), uint(x.shape[1])
     source, rows, pitch = x.reshape(-1), uint(len(y)), _to_pitch(size)
-    room = _aligned(rows * pitch, x.dtype)
-    starts = np.empty(len(y), np.uintp)
-    for begin in range(uint(0), rows, uint(PITCH)):
-        for row in range(begin, min(begin + uint(PITCH), rows)):
-            starts[row] = row * pitch
+    room = _aligned(uint(ROWS) * pitch, x.dtype)
+    zeros, starts = np.zeros(W.shape[1], W.dtype), np.empty(ROWS, np.uintp)
+    for row in range(uint(ROWS)):
+        starts[row] = row * pitch
+    for begin in range(uint(0), rows, uint(ROWS)):
+        count = min(uint(ROWS), rows - begin)
         for k in range(size):
-            s = k * columns + uint(first)
-            for row in range(begin, min(begin + uint(PITCH), rows)):
+            s = k * columns + uint(first) + begin
+            for row in range(count):
                 room[row * pitch + k] = source[s + row]
-    _multiply(room, starts, W, np.zeros(W.shape[1], W.dtype), y)
+        _multiply(room, starts[:count], W, zeros, y[begin : begin + count], x.dtype.type(-np.inf))
 
 
 @jit
-def _multiply(source: Array, starts: Array, W: Array, b: Array, y: Array) -> None:
-    """The rows that begin at ``starts``, times W, plus b. Some columns of W at a time, which stay in the cache."""
+def _multiply(source: Array, starts: Array, W: Array, b: Array, y: Array, least: Any) -> None:
+    """The rows that begin at ``starts``, times W, plus b, at least ``least``. Some columns of W at a time, which stay in
+    the cache."""
     size, columns = W.shape
     weights, target, rows = W.reshape(-1), y.reshape(-1), uint(len(starts))
     one, pitch = uint(1), uint(columns)
     for column in range(0, columns, COLUMNS):
-        args = (one, one, uint(size), weights, uint(column), pitch, b[column:], target)
+        args = (one, one, uint(size), weights, uint(column), pitch, b[column:], least, target)
         width, i, t = uint(min(COLUMNS, columns - column)), uint(0), uint(column)
         while i + uint(TILE) <= rows:
             _multiply_tile(source, starts, i, *args, t, pitch, width)
@@ -534,6 +561,38 @@ def relu_backward(dy: Array, y: Array, dx: Array) -> None:
 
 
 @jit
+def _exponentials(z: Array, p: Array) -> tuple[Any, Any]:
+    """Write exp(z - max(z)) into ``p``; that maximum, and the sum of them."""
+    largest = z[0]
+    for k in range(1, len(z)):
+        largest = z[k] if _better(z[k], largest) else largest
+    total = p.dtype.type(0)
+    for k in range(len(z)):
+        p[k] = np.exp(z[k] - largest)
+        total += p[k]
+    return largest, total
+
+
+@jit
+def softmax(x: Array, y: Array) -> None:
+    """Twin: ``reference.softmax``."""
+    for i in range(len(x)):
+        _, total = _exponentials(x[i], y[i])
+        y[i] /= total
+
+
+@jit
+def softmax_cross_entropy(logits: Array, classes: Array, losses: Array, dlogits: Array) -> None:
+    """Twin: ``reference.softmax_cross_entropy``."""
+    for i in range(len(logits)):
+        z, p, t = logits[i], dlogits[i], uint(classes[i])
+        largest, total = _exponentials(z, p)
+        losses[i] = np.log(total) - (z[t] - largest)
+        p /= total
+        p[t] -= p.dtype.type(1)
+
+
+@jit
 def decay(w: Array, share: float) -> None:
     """Twin: ``reference.decay``."""
     weights, factor = w.reshape(-1), w.dtype.type(share)
@@ -628,6 +687,11 @@ class _VectorCode:
     def add_product(self, total: Any, a: Any, b: Any) -> None:
         """total += a * b, for a variable ``total``."""
         self.builder.store(self._call(f"fmuladd.{self.name}", self.type, a, b, self.builder.load(total)), total)
+
+    def at_least(self, least: Any, value: Any) -> Any:
+        """``value``, a number or a vector, but ``least`` where it is below that; NaN stays NaN."""
+        bound = self.splat(least) if value.type == self.type else least
+        return self.builder.select(self.builder.fcmp_ordered("<=", value, bound), bound, value)
 
     def sum(self, first: Any, vector: Any) -> Any:
         """``first`` and all lanes of a vector, added up in any order."""
@@ -792,6 +856,7 @@ def _products_of(rows: int) -> Any:
         w: Any,
         pitch: Any,
         b: Any,
+        least: Any,
         y: Any,
         t: Any,
         next_t: Any,
@@ -814,7 +879,7 @@ def _products_of(rows: int) -> Any:
             for i, totals in enumerate(sums):
                 to = build.add(build.add(t, r), build.mul(next_t, code.integer(i)))
                 for v, mask in enumerate(masks):
-                    code.store(build.load(totals[v]), y, to, v, mask)
+                    code.store(code.at_least(least, build.load(totals[v])), y, to, v, mask)
 
     @_compiled_as(write)
     def multiply_rows(
@@ -828,6 +893,7 @@ def _products_of(rows: int) -> Any:
         w: Any,
         pitch: Any,
         b: Array,
+        least: Any,
         y: Array,
         t: Any,
         next_t: Any,
@@ -835,8 +901,9 @@ def _products_of(rows: int) -> Any:
     ) -> None:
         """Write the row at starts[p] of x, times W, plus b, to y[t]; the next row to y[t + next_t], and so on.
 
-        A row of x is ``runs`` runs of ``run`` numbers, which begin ``next_run`` apart. The matrix begins at W[w], its
-        rows are ``pitch`` apart, and ``width`` numbers of each are used.
+        What is below ``least`` becomes that. A row of x is ``runs`` runs of ``run`` numbers, which begin
+        ``next_run`` apart. The matrix begins at W[w], its rows are ``pitch`` apart, and ``width`` numbers of each are
+        used.
         """
         for i in range(uint(rows)):
             to = t + i * next_t
@@ -849,6 +916,8 @@ def _products_of(rows: int) -> Any:
                     for r in range(width):
                         y[to + r] += x[start + k] * W[place + r]
                     place += pitch
+            for r in range(width):
+                y[to + r] = least if y[to + r] <= least else y[to + r]
 
     return multiply_rows
 
@@ -867,6 +936,7 @@ def _dots_of(rows: int) -> Any:
         W: Any,
         pitch: Any,
         b: Any,
+        least: Any,
         y: Any,
         t: Any,
         next_t: Any,
@@ -891,7 +961,8 @@ def _dots_of(rows: int) -> Any:
                 to = build.add(t, build.mul(next_t, code.integer(i)))
                 for f, total in enumerate(totals):
                     bias = code.element(b, code.integer(f))
-                    build.store(code.sum(bias, build.load(total)), build.gep(y, [build.add(to, code.integer(f))]))
+                    value = code.at_least(least, code.sum(bias, build.load(total)))
+                    build.store(value, build.gep(y, [build.add(to, code.integer(f))]))
 
     @_compiled_as(write)
     def dot_rows(
@@ -904,6 +975,7 @@ def _dots_of(rows: int) -> Any:
         W: Array,
         pitch: Any,
         b: Array,
+        least: Any,
         y: Array,
         t: Any,
         next_t: Any,
@@ -918,7 +990,7 @@ def _dots_of(rows: int) -> Any:
                     for k in range(run):
                         total += x[start + k] * W[place + k]
                     place += pitch
-                y[t + i * next_t + f] = total
+                y[t + i * next_t + f] = least if total <= least else total
 
     return dot_rows
 

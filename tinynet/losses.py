@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from tinynet import kernels
 from tinynet.validation import check_choice, refuse_keras_name, reject_arguments
 
 Array = npt.NDArray[Any]
@@ -40,14 +41,21 @@ def softmax_cross_entropy(logits: Array, classes: Array) -> tuple[Array, Array]:
         >>> losses.round(4), dlogits
         (array([0.6931]), array([[ 0.5, -0.5]]))
     """
-    rows = np.arange(len(logits))
-    z = logits - logits.max(axis=1, keepdims=True)
-    p = np.exp(z)
-    total = p.sum(axis=1, keepdims=True)
-    losses = np.log(total[:, 0]) - z[rows, classes]
-    p /= total
-    p[rows, classes] -= 1
-    return losses, p
+    k = logits.shape[1]
+    if classes.shape != logits.shape[:1] or classes.dtype.kind not in "iu":
+        raise ValueError(
+            f"softmax_cross_entropy takes one integer for each of {len(logits)} rows of logits, got classes of shape "
+            f"{classes.shape} and dtype {classes.dtype}."
+        )
+    if classes.size and not (classes.min() >= 0 and classes.max() < k):
+        raise IndexError(f"softmax_cross_entropy: classes must be in 0..{k - 1}, got {classes.min()}..{classes.max()}.")
+    return _softmax_cross_entropy(logits, classes)
+
+
+def _softmax_cross_entropy(logits: Array, classes: Array) -> tuple[Array, Array]:
+    losses, dlogits = np.empty(len(logits), logits.dtype), np.empty(logits.shape, logits.dtype)
+    kernels.softmax_cross_entropy(np.ascontiguousarray(logits), classes, losses, dlogits)
+    return losses, dlogits
 
 
 class Loss:
@@ -84,8 +92,11 @@ class Loss:
         raise NotImplementedError
 
     def value_and_gradient(self, logits: Array, classes: Array) -> tuple[Array, Array]:
-        """The loss of each sample, (n,), and its gradient with respect to that sample's logits, (n, k)."""
-        return softmax_cross_entropy(logits, classes)
+        """The loss of each sample, (n,), and its gradient with respect to that sample's logits, (n, k).
+
+        ``classes`` are what ``check_labels`` returned.
+        """
+        return _softmax_cross_entropy(logits, classes)
 
     def __call__(self, y_true: npt.ArrayLike, y_pred: npt.ArrayLike) -> float:
         """The mean loss of predictions ``y_pred`` (n, k): logits if ``from_logits``, else probabilities."""

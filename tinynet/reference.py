@@ -55,15 +55,25 @@ def col2im(patches: Array, x: Array, k_h: int, k_w: int, s_h: int, s_w: int) -> 
             x[:, i * s_h : i * s_h + k_h, j * s_w : j * s_w + k_w] += windows[:, i, j]
 
 
-def matmul(x: Array, W: Array, b: Array, y: Array) -> None:
-    """y = x @ W + b.
+def matmul(x: Array, W: Array, b: Array, y: Array, least: float) -> None:
+    """y = x @ W + b, but at least ``least``: 0 makes it a ReLU, minus infinity changes nothing. NaN stays NaN.
 
     x  (n, size)
     W  (size, columns)
     b  (columns,)
     y  (n, columns)
     """
-    y[...] = x @ W + b
+    y[...] = np.maximum(x @ W + b, least)
+
+
+def matmul_transposed(x: Array, W: Array, y: Array) -> None:
+    """y = x @ W.T.
+
+    x  (n, size)
+    W  (columns, size)
+    y  (n, columns)
+    """
+    y[...] = x @ W.T
 
 
 def transposed_matmul(x: Array, W: Array, first: int, y: Array) -> None:
@@ -77,8 +87,10 @@ def transposed_matmul(x: Array, W: Array, first: int, y: Array) -> None:
     y[...] = x[:, first : first + len(y)].T @ W
 
 
-def convolve(x: Array, W: Array, b: Array, y: Array, s_h: int, s_w: int, pads: Pads) -> None:
+def convolve(x: Array, W: Array, b: Array, y: Array, s_h: int, s_w: int, pads: Pads, least: float) -> None:
     """Multiply each patch of ``x`` with zeros around it with every filter, and add the bias: im2col(pad(x)) @ W + b.
+
+    What is below ``least`` becomes that, as in ``matmul``.
 
     x     (n, h, w, c)
     W     (k_h, k_w, c, filters)
@@ -89,7 +101,7 @@ def convolve(x: Array, W: Array, b: Array, y: Array, s_h: int, s_w: int, pads: P
     k_h, k_w, c, filters = W.shape
     patches = np.empty((y.size // filters, k_h * k_w * c), x.dtype)
     im2col(np.pad(x, ((0, 0), *pads, (0, 0))), k_h, k_w, s_h, s_w, patches)
-    y[...] = (patches @ W.reshape(-1, filters) + b).reshape(y.shape)
+    y[...] = np.maximum(patches @ W.reshape(-1, filters) + b, least).reshape(y.shape)
 
 
 def sum_patches(x: Array, dy: Array, sums: Array, s_h: int, s_w: int, pads: Pads) -> None:
@@ -205,6 +217,29 @@ def relu(x: Array, y: Array) -> None:
 def relu_backward(dy: Array, y: Array, dx: Array) -> None:
     """The gradient passes where the output is positive: dx = dy * (y > 0), also where dy is infinite or NaN."""
     dx[...] = np.where(y > 0, dy, 0)
+
+
+def softmax(x: Array, y: Array) -> None:
+    """y = exp(x) / exp(x).sum(), row by row. The row's maximum is subtracted first, so that no exponential overflows.
+
+    x, y  (n, k)
+    """
+    y[...] = np.exp(x - x.max(axis=1, keepdims=True))
+    y /= y.sum(axis=1, keepdims=True)
+
+
+def softmax_cross_entropy(logits: Array, classes: Array, losses: Array, dlogits: Array) -> None:
+    """The loss of each sample and its gradient: see ``losses.py``.
+
+    logits, dlogits  (n, k)
+    classes          (n,) integers in 0..k-1
+    losses           (n,)
+    """
+    rows = np.arange(len(logits))
+    z = logits - logits.max(axis=1, keepdims=True)
+    losses[...] = np.log(np.exp(z).sum(axis=1)) - z[rows, classes]
+    softmax(logits, dlogits)
+    dlogits[rows, classes] -= 1
 
 
 def decay(w: Array, share: float) -> None:

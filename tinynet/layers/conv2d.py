@@ -105,8 +105,7 @@ class Conv2D(Weighted):
     def forward(self, x: Array) -> tuple[Array, Any]:
         x = self.check_input(x)
         W, b = self.weights(x.dtype)
-        y = convolve(x, W, b, self.window, self.pads)
-        y, activation_cache = self.activation.forward(y)
+        y, activation_cache = self.activate(convolve(x, W, b, self.window, self.pads, self.least))
         return y, (x, activation_cache)
 
     def backward(self, dy: Array, cache: Any, *, need_dx: bool = True) -> Gradients:

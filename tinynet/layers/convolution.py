@@ -61,18 +61,18 @@ def crop(padded: Array, pads: Pads) -> Array:
     return padded[:, top : h - bottom, left : w - right]
 
 
-def convolve(x: Array, W: Array, b: Array, window: Window, pads: Pads) -> Array:
-    """y = im2col(pad(x)) @ W + b, as images."""
+def convolve(x: Array, W: Array, b: Array, window: Window, pads: Pads, least: float) -> Array:
+    """y = im2col(pad(x)) @ W + b, as images, and at least ``least``."""
     n, filters = len(x), len(b)
     out_h, out_w = window.output_size(*padded_size(x.shape, pads))
     y = np.empty((n, out_h, out_w, filters), x.dtype)
     if kernels.VECTOR_BYTES and W.nbytes <= WEIGHT_BYTES:
-        kernels.convolve(x, W, b, y, *window.strides, pads)
+        kernels.convolve(x, W, b, y, *window.strides, pads, least)
         return y
     weights = np.vstack([W.reshape(-1, filters), b])  # the bias is one more weight, whose input is always 1
     for images, patches in patch_matrices(pad(x, pads), window):
         np.matmul(patches, weights, out=y[images].reshape(-1, filters))
-    return y
+    return np.maximum(y, least, out=y)
 
 
 def weight_gradient(x: Array, dy: Array, W_shape: Shape, window: Window, pads: Pads) -> Array:

@@ -86,8 +86,7 @@ class Dense(Weighted):
     def forward(self, x: Array) -> tuple[Array, Any]:
         x = self.check_input(x)
         W, b = self.weights(x.dtype)
-        y = times(x, W, b)  # x @ W + b
-        y, activation_cache = self.activation.forward(y)
+        y, activation_cache = self.activate(times(x, W, b, self.least))  # x @ W + b
         return y, (x, activation_cache)
 
     def backward(self, dy: Array, cache: Any, *, need_dx: bool = True) -> Gradients:

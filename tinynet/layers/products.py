@@ -18,28 +18,26 @@ Array = npt.NDArray[Any]
 CACHE_BYTES = 1 << 20  # of a matrix, in the columns that the kernel multiplies at a time
 
 
-def times(x: Array, W: Array, b: Array) -> Array:
-    """x @ W + b, for x (n, size), W (size, columns) and b (columns,)."""
-    if not _stays_in_cache(x, W):
-        y: Array = x @ W + b
-        return y
+def times(x: Array, W: Array, b: Array, least: float) -> Array:
+    """x @ W + b, but at least ``least``, for x (n, size), W (size, columns) and b (columns,)."""
     y = np.empty((len(x), W.shape[1]), x.dtype)
-    kernels.matmul(_in_rows(x), _in_rows(W), _in_rows(b), y)
+    if _stays_in_cache(x, W):
+        kernels.matmul(_in_rows(x), _in_rows(W), _in_rows(b), y, least)
+    else:
+        np.matmul(x, W, out=y)
+        y += b
+        np.maximum(y, least, out=y)
     return y
 
 
 def times_transposed(dy: Array, W: Array) -> Array:
-    """dy @ W.T, for dy (n, columns) and W (size, columns).
-
-    It is computed as (W @ dy.T).T, because it takes longer to transpose W, which is large.
-    """
-    left, right = _in_rows(W), _in_rows(dy.T)
-    if not _stays_in_cache(left, right):
-        dx: Array = (left @ right).T
+    """dy @ W.T, for dy (n, columns) and W (size, columns)."""
+    if not _stays_in_cache(W, dy.T):
+        dx: Array = dy @ W.T
         return dx
-    transposed = np.empty((len(left), right.shape[1]), dy.dtype)
-    kernels.matmul(left, right, np.zeros(right.shape[1], dy.dtype), transposed)
-    return transposed.T
+    dx = np.empty((len(dy), len(W)), dy.dtype)
+    kernels.matmul_transposed(_in_rows(dy), _in_rows(W), dx)
+    return dx
 
 
 def transposed_times(x: Array, dy: Array, rows: slice, out: Array) -> None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from tinynet.initializers import Initializer, get_initializer
-from tinynet.layers.activation import make_activation
+from tinynet.layers.activation import ReLU, make_activation
 from tinynet.layers.layer import Array, Layer, Shape
 from tinynet.regularizers import Regularizer, get_regularizer
 
@@ -60,6 +61,15 @@ class Weighted(Layer):
         W = self.params["W"]
         b = self.params["b"] if self.use_bias else np.zeros(W.shape[-1:], dtype)
         return W.astype(dtype, copy=False), b.astype(dtype, copy=False)
+
+    @property
+    def least(self) -> float:
+        """What the weighted sums are at least: ReLU is left to the kernels that compute these."""
+        return 0.0 if isinstance(self.activation, ReLU) else -math.inf
+
+    def activate(self, y: Array) -> tuple[Array, Any]:
+        """The activation of weighted sums that are at least ``least``, and its cache."""
+        return (y, y) if isinstance(self.activation, ReLU) else self.activation.forward(y)
 
     def before_softmax(self) -> Layer | None:
         linear = self.activation.before_softmax()
