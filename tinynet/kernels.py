@@ -636,15 +636,13 @@ def adam(
 # is compiled itself on processors without such registers, and to check bounds.
 
 
-class _VectorCode:
-    """Writes LLVM's instructions for vectors of a dtype."""
+class _Code:
+    """Writes LLVM's instructions for numbers of a dtype, alone and in vectors."""
 
     def __init__(self, context: Any, builder: Any, dtype: Any):
         self.builder, self.bytes = builder, dtype.bitwidth // 8
+        self.number = context.get_data_type(dtype)
         self.lanes = VECTOR_BYTES // self.bytes
-        self.type = ir.VectorType(context.get_data_type(dtype), self.lanes)
-        self.name = f"v{self.lanes}f{dtype.bitwidth}"
-        self.zeros = ir.Constant(self.type, [0.0] * self.lanes)
 
     def integer(self, value: int) -> Any:
         return ir.Constant(ir.IntType(64), value)
@@ -659,60 +657,42 @@ class _VectorCode:
         """pointer[index]"""
         return self.builder.load(self.builder.gep(pointer, [index]))
 
-    def splat(self, value: Any) -> Any:
-        """A vector with ``value`` in each lane."""
-        empty = ir.Constant(ir.VectorType(value.type, self.lanes), ir.Undefined)
-        zeros = ir.Constant(ir.VectorType(ir.IntType(32), self.lanes), [0] * self.lanes)
-        first = self.builder.insert_element(empty, value, ir.Constant(ir.IntType(32), 0))
-        return self.builder.shuffle_vector(first, empty, zeros)
-
-    def load(self, pointer: Any, index: Any, v: int, mask: Any = None) -> Any:
-        """The v-th vector from pointer[index] on; what is masked out is 0, and not read."""
-        place = self._place(pointer, index, v, self.type)
-        if mask is None:
-            return self.builder.load(place, align=self.bytes)
-        alignment = ir.Constant(ir.IntType(32), self.bytes)
-        return self._call(f"masked.load.{self.name}.p0", self.type, place, alignment, mask, self.zeros)
-
-    def store(self, vector: Any, pointer: Any, index: Any, v: int, mask: Any = None) -> None:
-        """Store the v-th vector, of numbers or of indices, from pointer[index] on, but not what is masked out."""
-        place = self._place(pointer, index, v, vector.type)
-        name, bytes_ = (self.name, self.bytes) if vector.type == self.type else (f"v{self.lanes}i32", 4)
-        if mask is None:
-            self.builder.store(vector, place, align=bytes_)
-        else:
-            alignment = ir.Constant(ir.IntType(32), bytes_)
-            self._call(f"masked.store.{name}.p0", ir.VoidType(), vector, place, alignment, mask)
-
     def add_product(self, total: Any, a: Any, b: Any) -> None:
         """total += a * b, for a variable ``total``."""
-        self.builder.store(self._call(f"fmuladd.{self.name}", self.type, a, b, self.builder.load(total)), total)
+        name = f"fmuladd.v{a.type.count}f{8 * self.bytes}"
+        self.builder.store(self.call(name, a.type, a, b, self.builder.load(total)), total)
 
     def at_least(self, least: Any, value: Any) -> Any:
-        """``value``, a number or a vector, but ``least`` where it is below that; NaN stays NaN."""
-        bound = self.splat(least) if value.type == self.type else least
-        return self.builder.select(self.builder.fcmp_ordered("<=", value, bound), bound, value)
+        """``value``, but ``least`` where it is below that; NaN stays NaN. Both are numbers, or both are vectors."""
+        return self.builder.select(self.builder.fcmp_ordered("<=", value, least), least, value)
 
     def sum(self, first: Any, vector: Any) -> Any:
         """``first`` and all lanes of a vector, added up in any order."""
-        name = f"vector.reduce.fadd.{self.name}"
-        return self._call(name, first.type, first, vector, fastmath=("reassoc",))
+        name = f"vector.reduce.fadd.v{vector.type.count}f{8 * self.bytes}"
+        return self.call(name, first.type, first, vector, fastmath=("reassoc",))
 
-    def blocks(self, width: Any, most: int) -> Iterator[tuple[Any, list[Any]]]:
+    def blocks(self, width: Any, most: int, halves: bool = False) -> Iterator[tuple[Any, list[_Vector]]]:
         """Write a loop over blocks of up to ``most`` vectors, with a case for each number of them.
 
-        Yields, for each case: where the block starts, and for each of its vectors a mask, None where it is full.
+        Yields, for each case, where the block starts, and its vectors, of which the last one may be part full. With
+        ``halves``, and in blocks of one or two, a last one that is less than half full is half as long.
         """
-        build = self.builder
-        with cgutils.for_range_slice(build, self.integer(0), width, self.integer(most * self.lanes)) as (start, _):
+        build, lanes = self.builder, self.lanes
+        with cgutils.for_range_slice(build, self.integer(0), width, self.integer(most * lanes)) as (start, _):
             left = build.sub(width, start)
-            vectors = build.udiv(build.add(left, self.integer(self.lanes - 1)), self.integer(self.lanes))
-            for number in self.cases(
-                vectors, range(1, most + 1)
-            ):  # where there are more, too, and the mask is all true
-                last = build.sub(left, self.integer((number - 1) * self.lanes))
-                lanes = ir.Constant(ir.VectorType(ir.IntType(64), self.lanes), list(range(self.lanes)))
-                yield start, [None] * (number - 1) + [build.icmp_unsigned("<", lanes, self.splat(last))]
+            case = build.udiv(build.add(left, self.integer(lanes - 1)), self.integer(lanes))
+            kinds = {i: (i, lanes) for i in range(1, most)}
+            if halves:
+                for number in range(1, min(2, most) + 1):
+                    kinds[most + number] = (number, lanes // 2)
+                    fits = build.icmp_unsigned("<=", left, self.integer((number - 1) * lanes + lanes // 2))
+                    fits = build.and_(fits, build.icmp_unsigned("==", case, self.integer(number)))
+                    case = build.select(fits, self.integer(most + number), case)
+            kinds[most] = (most, lanes)  # where there are more, too, and the last one is full
+            for number, last in map(kinds.__getitem__, self.cases(case, list(kinds))):
+                full = [_Vector(self, lanes, i * lanes) for i in range(number - 1)]
+                offset = (number - 1) * lanes
+                yield start, [*full, _Vector(self, last, offset, build.sub(left, self.integer(offset)))]
 
     def cases(self, value: Any, values: Sequence[int]) -> Iterator[int]:
         """Write a case for each of the values that ``value`` may have; the last one is for all others, too."""
@@ -729,14 +709,55 @@ class _VectorCode:
             build.branch(end)
         build.position_at_end(end)
 
-    def _place(self, pointer: Any, index: Any, v: int, type_: Any) -> Any:
-        first = self.builder.gep(pointer, [self.builder.add(index, self.integer(v * self.lanes))])
-        return self.builder.bitcast(first, type_.as_pointer())
-
-    def _call(self, name: str, returns: Any, *args: Any, fastmath: tuple[str, ...] = ()) -> Any:
+    def call(self, name: str, returns: Any, *args: Any, fastmath: tuple[str, ...] = ()) -> Any:
+        """Call one of LLVM's intrinsic functions."""
         function = ir.FunctionType(returns, [arg.type for arg in args])
         intrinsic_ = cgutils.get_or_insert_function(self.builder.module, function, f"llvm.{name}")  # type: ignore[no-untyped-call]
         return self.builder.call(intrinsic_, args, fastmath=fastmath)
+
+
+class _Vector:
+    """``lanes`` numbers, ``offset`` after where others begin; where ``left`` is given, only so many of them."""
+
+    def __init__(self, code: _Code, lanes: int, offset: int, left: Any = None):
+        self.code, self.lanes, self.offset, self.mask = code, lanes, offset, None
+        self.type = ir.VectorType(code.number, lanes)
+        self.zeros = ir.Constant(self.type, [0.0] * lanes)
+        if left is not None:
+            numbers = ir.Constant(ir.VectorType(ir.IntType(64), lanes), list(range(lanes)))
+            self.mask = code.builder.icmp_unsigned("<", numbers, self.splat(left))
+
+    def splat(self, value: Any) -> Any:
+        """``value`` in each lane."""
+        build = self.code.builder
+        empty = ir.Constant(ir.VectorType(value.type, self.lanes), ir.Undefined)
+        zeros = ir.Constant(ir.VectorType(ir.IntType(32), self.lanes), [0] * self.lanes)
+        return build.shuffle_vector(build.insert_element(empty, value, ir.Constant(ir.IntType(32), 0)), empty, zeros)
+
+    def load(self, pointer: Any, index: Any) -> Any:
+        """The vector from pointer[index + offset] on; what is masked out is 0, and not read."""
+        place = self._place(pointer, index, self.type)
+        if self.mask is None:
+            return self.code.builder.load(place, align=self.code.bytes)
+        alignment = ir.Constant(ir.IntType(32), self.code.bytes)
+        name = f"masked.load.v{self.lanes}f{8 * self.code.bytes}.p0"
+        return self.code.call(name, self.type, place, alignment, self.mask, self.zeros)
+
+    def store(self, vector: Any, pointer: Any, index: Any) -> None:
+        """Store a vector, of numbers or of 32-bit integers, from pointer[index + offset] on, but not what is masked out."""
+        place = self._place(pointer, index, vector.type)
+        kind, bytes_ = (f"f{8 * self.code.bytes}", self.code.bytes) if vector.type == self.type else ("i32", 4)
+        if self.mask is None:
+            self.code.builder.store(vector, place, align=bytes_)
+        else:
+            alignment = ir.Constant(ir.IntType(32), bytes_)
+            name = f"masked.store.v{self.lanes}{kind}.p0"
+            self.code.call(name, ir.VoidType(), vector, place, alignment, self.mask)
+
+    def _place(self, pointer: Any, index: Any, type_: Any) -> Any:
+        build = self.code.builder
+        first = build.gep(pointer, [build.add(index, self.code.integer(self.offset))])
+        return build.bitcast(first, type_.as_pointer())
 
 
 def _compiled_as(write: Callable[..., None]) -> Callable[[Function], Function]:
@@ -754,7 +775,7 @@ def _compiled_as(write: Callable[..., None]) -> Callable[[Function], Function]:
                     if isinstance(kind, types.Array):
                         given[i] = context.make_array(kind)(context, builder, given[i]).data
                 builder.function.attributes.add("alwaysinline")
-                write(_VectorCode(context, builder, kinds[0].dtype), *given)
+                write(_Code(context, builder, kinds[0].dtype), *given)
                 return context.get_dummy_value()
 
             return types.void(arguments), generate
@@ -771,7 +792,7 @@ def _compiled_as(write: Callable[..., None]) -> Callable[[Function], Function]:
 
 
 def _write_add_runs(
-    code: _VectorCode,
+    code: _Code,
     source: Any,
     s: Any,
     next_s: Any,
@@ -788,19 +809,19 @@ def _write_add_runs(
     build = code.builder
 
     def add(runs: int) -> None:
-        for r, masks in code.blocks(run, min(4 if runs > 1 else 8, SUMS // runs)):
+        for r, vectors in code.blocks(run, min(4 if runs > 1 else 8, SUMS // runs)):
             here = [build.add(build.add(t, r), build.mul(next_t, code.integer(i))) for i in range(runs)]
-            sums = [[code.variable(code.load(target, to, v, mask)) for v, mask in enumerate(masks)] for to in here]
+            sums = [[code.variable(vector.load(target, to)) for vector in vectors] for to in here]
             begins = [build.add(build.add(s, r), build.mul(next_s, code.integer(i))) for i in range(runs)]
             with cgutils.for_range_slice(build, first, end, code.integer(1)) as (k, _):
-                place, value = code.element(places, k), code.splat(code.element(values, k))
+                place, value = code.element(places, k), code.element(values, k)
                 for begin, totals in zip(begins, sums, strict=True):
                     start = build.add(begin, place)
-                    for v, mask in enumerate(masks):
-                        code.add_product(totals[v], value, code.load(source, start, v, mask))
+                    for vector, total in zip(vectors, totals, strict=True):
+                        code.add_product(total, vector.splat(value), vector.load(source, start))
             for to, totals in zip(here, sums, strict=True):
-                for v, mask in enumerate(masks):
-                    code.store(build.load(totals[v]), target, to, v, mask)
+                for vector, total in zip(vectors, totals, strict=True):
+                    vector.store(build.load(total), target, to)
 
     for number in code.cases(runs, RUNS):
         add(number)
@@ -845,7 +866,7 @@ def _products_of(rows: int) -> Any:
     """The function that multiplies some rows with a matrix at once."""
 
     def write(
-        code: _VectorCode,
+        code: _Code,
         x: Any,
         starts: Any,
         p: Any,
@@ -864,22 +885,22 @@ def _products_of(rows: int) -> Any:
     ) -> None:
         build = code.builder
         corners = [build.gep(x, [code.element(starts, build.add(p, code.integer(i)))]) for i in range(rows)]
-        for r, masks in code.blocks(width, min(4, SUMS // rows)):
-            sums = [[code.variable(code.load(b, r, v, mask)) for v, mask in enumerate(masks)] for _ in corners]
+        for r, vectors in code.blocks(width, min(4, SUMS // rows), halves=VECTOR_BYTES == 64):
+            sums = [[code.variable(vector.load(b, r)) for vector in vectors] for _ in corners]
             place = code.variable(build.add(w, r))
             with cgutils.for_range(build, runs) as i:
                 run_starts = [build.gep(corner, [build.mul(i.index, next_run)]) for corner in corners]
                 with cgutils.for_range(build, run) as k:
-                    factors = [code.load(W, build.load(place), v, mask) for v, mask in enumerate(masks)]
+                    factors = [vector.load(W, build.load(place)) for vector in vectors]
                     for start, totals in zip(run_starts, sums, strict=True):
-                        number = code.splat(code.element(start, k.index))
-                        for total, factor in zip(totals, factors, strict=True):
-                            code.add_product(total, number, factor)
+                        number = code.element(start, k.index)
+                        for vector, total, factor in zip(vectors, totals, factors, strict=True):
+                            code.add_product(total, vector.splat(number), factor)
                     build.store(build.add(build.load(place), pitch), place)
             for i, totals in enumerate(sums):
                 to = build.add(build.add(t, r), build.mul(next_t, code.integer(i)))
-                for v, mask in enumerate(masks):
-                    code.store(code.at_least(least, build.load(totals[v])), y, to, v, mask)
+                for vector, total in zip(vectors, totals, strict=True):
+                    vector.store(code.at_least(vector.splat(least), build.load(total)), y, to)
 
     @_compiled_as(write)
     def multiply_rows(
@@ -926,7 +947,7 @@ def _dots_of(rows: int) -> Any:
     """The function that multiplies some rows with a few columns at once."""
 
     def write(
-        code: _VectorCode,
+        code: _Code,
         x: Any,
         starts: Any,
         p: Any,
@@ -946,15 +967,16 @@ def _dots_of(rows: int) -> Any:
         corners = [build.gep(x, [code.element(starts, build.add(p, code.integer(i)))]) for i in range(rows)]
         size = build.mul(runs, pitch)
         for columns in code.cases(width, (1, FEW)):
-            sums = [[code.variable(code.zeros) for _ in range(columns)] for _ in corners]
+            zeros = _Vector(code, code.lanes, 0).zeros
+            sums = [[code.variable(zeros) for _ in range(columns)] for _ in corners]
             with cgutils.for_range(build, runs) as i:
                 run_starts = [build.gep(corner, [build.mul(i.index, next_run)]) for corner in corners]
                 first = build.mul(i.index, pitch)
                 weights = [build.gep(W, [build.add(first, build.mul(size, code.integer(f)))]) for f in range(columns)]
-                for k, (mask,) in code.blocks(run, 1):
-                    factors = [code.load(column, k, 0, mask) for column in weights]
+                for k, (vector,) in code.blocks(run, 1):
+                    factors = [vector.load(column, k) for column in weights]
                     for start, totals in zip(run_starts, sums, strict=True):
-                        numbers = code.load(start, k, 0, mask)
+                        numbers = vector.load(start, k)
                         for total, factor in zip(totals, factors, strict=True):
                             code.add_product(total, numbers, factor)
             for i, totals in enumerate(sums):
@@ -996,7 +1018,7 @@ def _dots_of(rows: int) -> Any:
 
 
 def _write_max_of_four(
-    code: _VectorCode,
+    code: _Code,
     x: Any,
     s: Any,
     row: Any,
@@ -1009,19 +1031,20 @@ def _write_max_of_four(
 ) -> None:
     build, one = code.builder, ir.Constant(ir.IntType(32), 1)
     below = build.add(first, w)
-    places = [code.splat(where) for where in (first, build.add(first, one), below, build.add(below, one))]
+    corners = first, build.add(first, one), below, build.add(below, one)
     starts = [s, build.add(s, channels), build.add(s, row), build.add(build.add(s, row), channels)]
-    for channel, masks in code.blocks(channels, 2):
-        for v, mask in enumerate(masks):
-            best, *others = (code.load(x, build.add(start, channel), v, mask) for start in starts)
+    for channel, vectors in code.blocks(channels, 2):
+        for vector in vectors:
+            places = [vector.splat(corner) for corner in corners]
+            best, *others = (vector.load(x, build.add(start, channel)) for start in starts)
             where = places[0]
             for value, here in zip(others, places[1:], strict=True):
                 nan_first = build.and_(build.fcmp_unordered("uno", value, value), build.fcmp_ordered("ord", best, best))
                 wins = build.or_(build.fcmp_ordered(">", value, best), nan_first)
                 best, where = build.select(wins, value, best), build.select(wins, here, where)
             to = build.add(t, channel)
-            code.store(best, largest, to, v, mask)
-            code.store(where, place, to, v, mask)
+            vector.store(best, largest, to)
+            vector.store(where, place, to)
 
 
 @_compiled_as(_write_max_of_four)
