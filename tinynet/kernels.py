@@ -46,6 +46,7 @@ LIST_BYTES = 1 << 16  # of a gradient whose non-zeros are listed at a time
 FAST_BYTES = 1 << 15  # of weights that stay in the processor's fastest memory
 RUNS = (1, 3, 5)  # how many runs are added to at once: the rows of the usual windows
 COLUMNS = 64  # of a matrix that are multiplied at a time
+BLANK = 48  # numbers of an image's row, which are looked at before they are multiplied: they may all be zero
 PADDED_BYTES = 1 << 17  # of images with zeros around them
 ROWS = 48  # that are transposed at a time
 PITCH = 16  # numbers: rows of weights begin at multiples of it, which is where a vector does
@@ -204,10 +205,12 @@ def convolve(x: Array, W: Array, b: Array, y: Array, s_h: int, s_w: int, pads: A
     matrix = (weights, uint(0), pitch, b.reshape(-1), uint(0), uint(0), last_weights, last_pitch)
     patches = (runs, row, run)
 
+    bias, smallest = b.reshape(-1), x.dtype.type(least)
+    thin = (uint(TILE - 1) * uint(s_w * c) + run) <= uint(BLANK) and np.isfinite(W).all()
     is_padded = padded_h > h or padded_w > w
     images = min(n, max(1, PADDED_BYTES // (padded_h * padded_w * c * x.itemsize))) if is_padded else n
     room = np.zeros(images * padded_h * padded_w * c if is_padded else 0, x.dtype)
-    starts = np.empty(images * out_h * out_w, np.uintp)
+    starts, tiles = np.empty(images * out_h * out_w, np.uintp), np.empty(images * out_h * out_w // TILE, np.uintp)
     p = uint(0)
     for image in range(images):
         for i in range(out_h):
@@ -217,7 +220,6 @@ def convolve(x: Array, W: Array, b: Array, y: Array, s_h: int, s_w: int, pads: A
                 start += uint(s_w * c)
                 p += uint(1)
     target, last = y.reshape(-1), width - most
-    bias, smallest = b.reshape(-1), x.dtype.type(least)
     args = (*patches, weights, uint(0), pitch, bias, smallest)
     last_args = (*patches, last_weights, last_pitch, bias[int(most) :], smallest)
     for first in range(0, n, images):
@@ -226,19 +228,61 @@ def convolve(x: Array, W: Array, b: Array, y: Array, s_h: int, s_w: int, pads: A
         if is_padded:
             _pad(x, first, chunk, pads, room)
             source = room
-        t, i, end = uint(first * out_h * out_w) * width, uint(0), uint(chunk * out_h * out_w)
-        while i + uint(TILE) <= end:
+        begin, end = uint(first * out_h * out_w), uint(chunk * out_h * out_w)
+        count = end // uint(TILE)
+        for tile in range(count):
+            tiles[tile] = tile * uint(TILE)
+        if thin:
+            count = _leave_out_blank(source, starts, tiles[:count], runs, row, run, bias, smallest, y, begin)
+        for tile in range(count):
+            i = tiles[tile]
+            t = (begin + i) * width
             _multiply_tile(source, starts, i, *args, target, t, width, most)
             if last:
                 _dot_tile(source, starts, i, *last_args, target, t + most, width, last)
-            i += uint(TILE)
-            t += uint(TILE) * width
-        while i < end:
+        for i in range(end - end % uint(TILE), end):
+            t = (begin + i) * width
             _multiply_row(source, starts, i, *args, target, t, width, most)
             if last:
                 _dot_row(source, starts, i, *last_args, target, t + most, width, last)
-            i += uint(1)
-            t += width
+
+
+@jit
+def _leave_out_blank(
+    source: Array,
+    starts: Array,
+    tiles: Array,
+    runs: Any,
+    row: Any,
+    run: Any,
+    bias: Array,
+    least: Any,
+    y: Array,
+    begin: Any,
+) -> Any:
+    """Leave those tiles out of the list whose patches are all zero, and write what comes of them; how many are left.
+
+    Much of an image of one channel may be an empty background.
+    """
+    width, target, is_blank = uint(len(bias)), y.reshape(-1), np.empty(1, np.uint8)
+    centre, count = runs // uint(2) * row + run // uint(2), uint(0)
+    blank = np.empty(uint(TILE) * width, y.dtype)
+    for r in range(uint(TILE) * width):
+        blank[r] = least if bias[r % width] <= least else bias[r % width]
+    for i in tiles:
+        first = starts[i]
+        span = starts[i + uint(TILE - 1)] + run - first
+        is_blank[0] = 0
+        if span <= uint(BLANK) and source[first + centre] == 0:
+            _all_zero(source, first, runs, row, span, is_blank)
+        if is_blank[0]:
+            t = (begin + i) * width
+            for r in range(uint(TILE) * width):
+                target[t + r] = blank[r]
+        else:
+            tiles[count] = i
+            count += uint(1)
+    return count
 
 
 @jit
@@ -1015,6 +1059,29 @@ def _dots_of(rows: int) -> Any:
                 y[t + i * next_t + f] = least if total <= least else total
 
     return dot_rows
+
+
+def _write_all_zero(code: _Code, x: Any, start: Any, runs: Any, next_run: Any, run: Any, answer: Any) -> None:
+    build, bits = code.builder, ir.VectorType(ir.IntType(1), code.lanes)
+    found = code.variable(ir.Constant(bits, [0] * code.lanes))
+    with cgutils.for_range(build, runs) as i:
+        first = build.add(start, build.mul(i.index, next_run))
+        for k, vectors in code.blocks(run, 1):
+            for vector in vectors:
+                numbers = vector.load(x, build.add(first, k))
+                build.store(build.or_(build.load(found), build.fcmp_unordered("!=", numbers, vector.zeros)), found)
+    any_found = code.call(f"vector.reduce.or.v{code.lanes}i1", ir.IntType(1), build.load(found))
+    build.store(build.zext(build.not_(any_found), answer.type.pointee), answer)
+
+
+@_compiled_as(_write_all_zero)
+def _all_zero(x: Array, start: Any, runs: Any, next_run: Any, run: Any, answer: Array) -> None:
+    """Write into answer[0] whether all numbers of some runs are zero, which begin ``next_run`` apart."""
+    answer[0] = 1
+    for i in range(runs):
+        for k in range(run):
+            if x[start + i * next_run + k] != 0:
+                answer[0] = 0
 
 
 def _write_max_of_four(
