@@ -296,6 +296,20 @@ def matmul(x: Array, W: Array, b: Array, y: Array, least: float) -> None:
 
 
 @jit
+def vecmat(x: Array, W: Array, b: Array, y: Array, least: float) -> None:
+    """Twin: ``reference.vecmat``: the sum of the rows of W, each times a number of x."""
+    size, columns, one = len(W), uint(W.shape[1]), uint(1)
+    smallest, target = y.dtype.type(least), y.reshape(-1)
+    starts = np.empty(size, np.uintp)
+    for k in range(size):
+        starts[k] = uint(k) * columns
+    target[:] = b
+    _add_runs(W.reshape(-1), uint(0), one, starts, x.reshape(-1), uint(0), uint(size), target, uint(0), one, columns, one)
+    for i in range(columns):
+        target[i] = smallest if target[i] <= smallest else target[i]
+
+
+@jit
 def matmul_transposed(x: Array, W: Array, y: Array) -> None:
     """Twin: ``reference.matmul_transposed``, as (W @ x.T).T: it would take longer to transpose W, which is large."""
     rows, size = uint(x.shape[0]), uint(x.shape[1])

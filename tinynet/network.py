@@ -144,7 +144,8 @@ class Network(Layer):
     @property
     def dtype(self) -> np.dtype[Any]:
         """The dtype of the parameters, in which the network computes: float32 unless made by ``astype``."""
-        return next((param.dtype for param in self.params.values()), np.dtype(np.float32))
+        params = (param for layer in self.layers for param in layer.params.values())
+        return next((param.dtype for param in params), np.dtype(np.float32))
 
     def astype(self, dtype: npt.DTypeLike) -> Self:
         twin = copy.deepcopy(self)

@@ -24,7 +24,7 @@ Result = TypeVar("Result")
 
 _lock = threading.Lock()
 _users = 0
-_limiter: Any = None
+_before: list[int] = []
 
 
 def default_num_threads() -> int:
@@ -82,10 +82,11 @@ def run_all(function: Callable[[Item], Result], items: Sequence[Item], num_threa
 @contextmanager
 def single_threaded_blas() -> Iterator[None]:
     """Hold BLAS to one thread, however many callers overlap; the last one to leave restores what was set before."""
-    global _users, _limiter
+    global _users, _before
     with _lock:
         if _users == 0:
-            _limiter = _controller().limit(limits=1, user_api="blas")
+            _before = [library.get_num_threads() for library in _blas_libraries()]
+            _set_num_threads([1] * len(_before))
         _users += 1
     try:
         yield
@@ -93,12 +94,17 @@ def single_threaded_blas() -> Iterator[None]:
         with _lock:
             _users -= 1
             if _users == 0:
-                _limiter.restore_original_limits()
+                _set_num_threads(_before)
+
+
+def _set_num_threads(numbers: list[int]) -> None:
+    for library, number in zip(_blas_libraries(), numbers, strict=True):
+        library.set_num_threads(number)
 
 
 @functools.cache
-def _controller() -> ThreadpoolController:
-    return ThreadpoolController()
+def _blas_libraries() -> list[Any]:
+    return ThreadpoolController().select(user_api="blas").lib_controllers
 
 
 @functools.cache

@@ -66,6 +66,14 @@ def matmul(x: Array, W: Array, b: Array, y: Array, least: float) -> None:
     y[...] = np.maximum(x @ W + b, least)
 
 
+def vecmat(x: Array, W: Array, b: Array, y: Array, least: float) -> None:
+    """``matmul`` for a single row.
+
+    x  (1, size)
+    """
+    matmul(x, W, b, y, least)
+
+
 def matmul_transposed(x: Array, W: Array, y: Array) -> None:
     """y = x @ W.T.
 

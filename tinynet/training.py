@@ -79,9 +79,9 @@ class BatchResult:
 
 def shards(model: Sequential, rows: slice) -> list[slice]:
     """How rows of a batch are cut, in order: by their number and the model's size, not by the number of threads."""
-    size = SHARD_SIZE
-    if sum(math.prod(layer.output_shape or ()) for layer in model.layers) < SMALL_NETWORK:
-        size = min(LARGE_SHARD, max(size, math.ceil((rows.stop - rows.start) / 2)))
+    size, n = SHARD_SIZE, rows.stop - rows.start
+    if n > size and sum(math.prod(layer.output_shape or ()) for layer in model.layers) < SMALL_NETWORK:
+        size = min(LARGE_SHARD, max(size, math.ceil(n / 2)))
     return [slice(i, min(i + size, rows.stop)) for i in range(rows.start, rows.stop, size)]
 
 
@@ -252,15 +252,17 @@ def predict(model: Sequential, x: Array, batch_size: int, callbacks: CallbackLis
     """The network's outputs for all samples, (n, *output_shape)."""
     callbacks.on_predict_begin({})
     assert model.output_shape is not None, "predict builds the model first"
-    outputs = np.empty((len(x), *model.output_shape), model.dtype)
+    dtype = model.dtype
+    outputs = np.empty((len(x), *model.output_shape), dtype)
 
     def run_shard(rows: slice) -> None:
-        outputs[rows], _ = model.forward(x[rows].astype(model.dtype, copy=False))
+        outputs[rows], _ = model.forward(x[rows].astype(dtype, copy=False))
 
     with parallel.single_threaded_blas():
         for number, rows in enumerate(batches(len(x), batch_size)):
             callbacks.on_predict_batch_begin(number, {})
-            parallel.run_all(run_shard, shards(model, rows), model.num_threads)
+            pieces = shards(model, rows)
+            parallel.run_all(run_shard, pieces, model.num_threads if len(pieces) > 1 else 1)
             callbacks.on_predict_batch_end(number, {"outputs": outputs[rows]})
     callbacks.on_predict_end({})
     return outputs

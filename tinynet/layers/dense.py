@@ -10,10 +10,12 @@ import numpy as np
 from tinynet.initializers import Initializer
 from tinynet.layers.layer import Array, Gradients, Layer, Shape, UnsummedGradients
 from tinynet.layers.outer_products import OuterProducts
-from tinynet.layers.products import times, times_transposed
+from tinynet.layers.products import times, times_transposed, transposed_times
 from tinynet.layers.weighted import Weighted
 from tinynet.regularizers import Regularizer
 from tinynet.validation import check_int
+
+LARGE = 1 << 17  # weights, whose gradient is added up once for several shards
 
 
 class Dense(Weighted):
@@ -91,11 +93,14 @@ class Dense(Weighted):
 
     def backward(self, dy: Array, cache: Any, *, need_dx: bool = True) -> Gradients:
         x, dy, dx = self._to_input(dy, cache, need_dx)
-        dW = x.T @ dy
+        dW = np.empty(self.params["W"].shape, x.dtype)
+        transposed_times(x, dy, slice(0, len(dW)), dW)  # x.T @ dy
         db = dy.sum(axis=0)
         return dx, self.grads_of(W=dW, b=db)
 
     def backward_unsummed(self, dy: Array, cache: Any, *, need_dx: bool = True) -> UnsummedGradients:
+        if self.params["W"].size < LARGE:
+            return self.backward(dy, cache, need_dx=need_dx)  # type: ignore[return-value]
         x, dy, dx = self._to_input(dy, cache, need_dx)
         db = dy.sum(axis=0)
         grads = {"W": OuterProducts(x, dy), "b": db}

@@ -21,7 +21,9 @@ CACHE_BYTES = 1 << 20  # of a matrix, in the columns that the kernel multiplies 
 def times(x: Array, W: Array, b: Array, least: float) -> Array:
     """x @ W + b, but at least ``least``, for x (n, size), W (size, columns) and b (columns,)."""
     y = np.empty((len(x), W.shape[1]), x.dtype)
-    if _stays_in_cache(x, W):
+    if len(x) == 1 and W.nbytes <= CACHE_BYTES:
+        kernels.vecmat(_in_rows(x), _in_rows(W), _in_rows(b), y, least)
+    elif _stays_in_cache(x, W):
         kernels.matmul(_in_rows(x), _in_rows(W), _in_rows(b), y, least)
     else:
         np.matmul(x, W, out=y)
