@@ -26,7 +26,7 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 uint = np.uintp
 
 # "contract" allows fused multiply-add and nothing else: NaN and infinity stay what they are.
-SETTINGS: dict[str, Any] = {"nogil": True, "fastmath": {"contract"}, "error_model": "numpy"}
+SETTINGS: dict[str, Any] = {"nogil": True, "fastmath": {"contract"}, "error_model": "numpy", "no_cfunc_wrapper": True}
 
 
 def _vector_bytes(features: Mapping[str, bool]) -> int:
@@ -40,12 +40,12 @@ def _vector_bytes(features: Mapping[str, bool]) -> int:
 
 VECTOR_BYTES = _vector_bytes(llvmlite.binding.get_host_cpu_features())
 SUMS = 24 if VECTOR_BYTES == 64 else 12  # that are kept in such registers; the others are for factors
-TILE = 6  # rows whose sums are kept there at once
+TILE = 8  # rows whose sums are kept there at once
 FEW = 2  # columns that fill too little of a vector
 LIST_BYTES = 1 << 16  # of a gradient whose non-zeros are listed at a time
 FAST_BYTES = 1 << 15  # of weights that stay in the processor's fastest memory
-RUNS = (1, 3, 5)  # how many runs are added to at once: the rows of the usual windows
-COLUMNS = 64  # of a matrix that are multiplied at a time
+RUNS = (1, 5)  # how many runs are added to at once: the rows of the usual windows
+COLUMNS = 48  # of a matrix that are multiplied at a time
 BLANK = 48  # numbers of an image's row, which are looked at before they are multiplied: they may all be zero
 PADDED_BYTES = 1 << 17  # of images with zeros around them
 ROWS = 48  # that are transposed at a time
@@ -174,13 +174,13 @@ def _columns_as_runs(weights: Array, pitch: Any, first: Any, last: Any, runs: An
 
 
 @jit
-def _pad(x: Array, first: Any, images: Any, pads: Any, room: Array) -> None:
-    """Copy some images of ``x`` into a room with as many zeros around each; what is around them there stays zero."""
+def _pad(x: Array, first: int, end: int, pads: Any, room: Array) -> None:
+    """Copy images ``first`` to ``end`` of ``x`` into a room with zeros around each, which are there already."""
     _, h, w, c = x.shape
     (top, bottom), (left, right) = pads
     source, line = x.reshape(-1), uint(w * c)
     s = uint(first * h) * line
-    for image in range(images):
+    for image in range(end - first):
         for i in range(h):
             t = uint(((image * (top + h + bottom) + top + i) * (left + w + right) + left) * c)
             for r in range(line):
@@ -202,15 +202,17 @@ def convolve(x: Array, W: Array, b: Array, y: Array, s_h: int, s_w: int, pads: A
     _copy_runs(W.reshape(-1), width, runs * run, weights, pitch, pitch, uint(1))
     most = width - _last_columns(width, runs, run, W.itemsize)
     last_weights, last_pitch = _columns_as_runs(weights, pitch, most, width - most, runs, run)
-    matrix = (weights, uint(0), pitch, b.reshape(-1), uint(0), uint(0), last_weights, last_pitch)
     patches = (runs, row, run)
 
     bias, smallest = b.reshape(-1), x.dtype.type(least)
-    thin = (uint(TILE - 1) * uint(s_w * c) + run) <= uint(BLANK) and np.isfinite(W).all()
+    thin = (uint(TILE - 1) * uint(s_w * c) + run) <= uint(BLANK)
+    for weight in W.reshape(-1):
+        thin &= weight - weight == 0  # infinity times zero is not zero
     is_padded = padded_h > h or padded_w > w
     images = min(n, max(1, PADDED_BYTES // (padded_h * padded_w * c * x.itemsize))) if is_padded else n
     room = np.zeros(images * padded_h * padded_w * c if is_padded else 0, x.dtype)
-    starts, tiles = np.empty(images * out_h * out_w, np.uintp), np.empty(images * out_h * out_w // TILE, np.uintp)
+    positions = images * out_h * out_w
+    starts, tiles = np.empty(max(positions, TILE), np.uintp), np.empty(positions // TILE + 1, np.uintp)
     p = uint(0)
     for image in range(images):
         for i in range(out_h):
@@ -219,32 +221,35 @@ def convolve(x: Array, W: Array, b: Array, y: Array, s_h: int, s_w: int, pads: A
                 starts[p] = start
                 start += uint(s_w * c)
                 p += uint(1)
-    target, last = y.reshape(-1), width - most
+    for place in range(p, uint(len(starts))):
+        starts[place] = starts[p - uint(1)]
+    last, products = width - most, y.reshape(-1)
     args = (*patches, weights, uint(0), pitch, bias, smallest)
     last_args = (*patches, last_weights, last_pitch, bias[int(most) :], smallest)
     for first in range(0, n, images):
         chunk = min(images, n - first)
         source = x.reshape(-1)
         if is_padded:
-            _pad(x, first, chunk, pads, room)
+            _pad(x, first, first + chunk, pads, room)
             source = room
-        begin, end = uint(first * out_h * out_w), uint(chunk * out_h * out_w)
-        count = end // uint(TILE)
-        for tile in range(count):
-            tiles[tile] = tile * uint(TILE)
+        end = uint(chunk * out_h * out_w)
+        target = products[first * out_h * out_w * filters :]
+        if end < uint(TILE):
+            target = np.empty(uint(TILE) * width, y.dtype)
+        count = uint(0)
+        for tile in range(uint(0), end, uint(TILE)):  # the last one overlaps others where need be
+            tiles[count] = min(tile, max(end, uint(TILE)) - uint(TILE))
+            count += uint(1)
         if thin:
-            count = _leave_out_blank(source, starts, tiles[:count], runs, row, run, bias, smallest, y, begin)
+            count = _leave_out_blank(source, starts, tiles[:count], runs, row, run, bias, smallest, target)
         for tile in range(count):
             i = tiles[tile]
-            t = (begin + i) * width
-            _multiply_tile(source, starts, i, *args, target, t, width, most)
+            _multiply_tile(source, starts, i, *args, target, i * width, width, most)
             if last:
-                _dot_tile(source, starts, i, *last_args, target, t + most, width, last)
-        for i in range(end - end % uint(TILE), end):
-            t = (begin + i) * width
-            _multiply_row(source, starts, i, *args, target, t, width, most)
-            if last:
-                _dot_row(source, starts, i, *last_args, target, t + most, width, last)
+                _dot_tile(source, starts, i, *last_args, target, i * width + most, width, last)
+        if end < uint(TILE):
+            for r in range(end * width):
+                products[uint(first * out_h * out_w) * width + r] = target[r]
 
 
 @jit
@@ -257,16 +262,15 @@ def _leave_out_blank(
     run: Any,
     bias: Array,
     least: Any,
-    y: Array,
-    begin: Any,
+    target: Array,
 ) -> Any:
     """Leave those tiles out of the list whose patches are all zero, and write what comes of them; how many are left.
 
     Much of an image of one channel may be an empty background.
     """
-    width, target, is_blank = uint(len(bias)), y.reshape(-1), np.empty(1, np.uint8)
+    width, is_blank = uint(len(bias)), np.empty(1, np.uint8)
     centre, count = runs // uint(2) * row + run // uint(2), uint(0)
-    blank = np.empty(uint(TILE) * width, y.dtype)
+    blank = np.empty(uint(TILE) * width, target.dtype)
     for r in range(uint(TILE) * width):
         blank[r] = least if bias[r % width] <= least else bias[r % width]
     for i in tiles:
@@ -276,23 +280,12 @@ def _leave_out_blank(
         if span <= uint(BLANK) and source[first + centre] == 0:
             _all_zero(source, first, runs, row, span, is_blank)
         if is_blank[0]:
-            t = (begin + i) * width
             for r in range(uint(TILE) * width):
-                target[t + r] = blank[r]
+                target[i * width + r] = blank[r]
         else:
             tiles[count] = i
             count += uint(1)
     return count
-
-
-@jit
-def matmul(x: Array, W: Array, b: Array, y: Array, least: float) -> None:
-    """Twin: ``reference.matmul``."""
-    size = uint(x.shape[1])
-    starts = np.empty(len(y), np.uintp)
-    for row in range(len(y)):
-        starts[row] = uint(row) * size
-    _multiply(x.reshape(-1), starts, W, b, y, x.dtype.type(least))
 
 
 @jit
@@ -310,70 +303,74 @@ def vecmat(x: Array, W: Array, b: Array, y: Array, least: float) -> None:
 
 
 @jit
-def matmul_transposed(x: Array, W: Array, y: Array) -> None:
-    """Twin: ``reference.matmul_transposed``, as (W @ x.T).T: it would take longer to transpose W, which is large."""
-    rows, size = uint(x.shape[0]), uint(x.shape[1])
-    target, columns = y.reshape(-1), uint(len(W))
-    factor, room = np.empty((size, rows), x.dtype), np.empty((ROWS, rows), x.dtype)
-    for row in range(rows):
-        for k in range(size):
-            factor[k, row] = x[row, k]
-    zeros, products = np.zeros(rows, x.dtype), room.reshape(-1)
-    starts = np.empty(columns, np.uintp)
-    for column in range(columns):
-        starts[column] = column * size
-    for first in range(uint(0), columns, uint(ROWS)):
-        count = min(uint(ROWS), columns - first)
-        here = starts[first : first + count]
-        _multiply(W.reshape(-1), here, factor, zeros, room[:count], x.dtype.type(-np.inf))
+def matmul(
+    x: Array, W: Array, b: Array, y: Array, x_transposed: bool, W_transposed: bool, first: int, least: float
+) -> None:
+    """Twin: ``reference.matmul``. The columns of a transposed x are laid out as rows, ROWS of them at a time.
+
+    With a transposed W it is computed as (W @ x.T).T: it would take longer to transpose W, which is large.
+    """
+    smallest, none, one = y.dtype.type(least), y.dtype.type(-np.inf), uint(1)
+    zeros = np.zeros(x.shape[0] if W_transposed else y.shape[1], y.dtype)
+    if W_transposed:
+        rows, size, columns = uint(x.shape[0]), uint(x.shape[1]), uint(len(W))
+        factor, room = np.empty((size, rows), x.dtype), np.empty((ROWS, rows), x.dtype)
         for row in range(rows):
-            t = row * columns + first
-            for i in range(count):
-                target[t + i] = products[i * rows + row]
+            for k in range(size):
+                factor[k, row] = x[row, k]
+        target, products = y.reshape(-1), room.reshape(-1)
+        for begin in range(uint(0), columns, uint(ROWS)):
+            count = min(uint(ROWS), columns - begin)
+            _multiply(W.reshape(-1), begin * size, size, factor, zeros, room[:count], none)
+            for row in range(rows):
+                t = row * columns + begin
+                for i in range(count):
+                    value = products[i * rows + row] + b[begin + i]
+                    target[t + i] = smallest if value <= smallest else value
+    elif x_transposed:
+        size, columns, rows = uint(x.shape[0]), uint(x.shape[1]), uint(len(y))
+        source, pitch = x.reshape(-1), _to_pitch(size)
+        panel = _aligned(uint(ROWS) * pitch, x.dtype)
+        for begin in range(uint(0), rows, uint(ROWS)):
+            count = min(uint(ROWS), rows - begin)
+            for k in range(size):
+                s = k * columns + uint(first) + begin
+                for row in range(count):
+                    panel[row * pitch + k] = source[s + row]
+            _multiply(panel, uint(0), pitch, W, b, y[begin : begin + count], smallest)
+    else:
+        _multiply(x.reshape(-1), uint(first) * uint(x.shape[1]), uint(x.shape[1]), W, b, y, smallest)
 
 
 @jit
-def transposed_matmul(x: Array, W: Array, first: int, y: Array) -> None:
-    """Twin: ``reference.transposed_matmul``. The columns of x are laid out as rows, some at a time."""
-    size, columns = uint(x.shape[0]), uint(x.shape[1])
-    source, rows, pitch = x.reshape(-1), uint(len(y)), _to_pitch(size)
-    room = _aligned(uint(ROWS) * pitch, x.dtype)
-    zeros, starts = np.zeros(W.shape[1], W.dtype), np.empty(ROWS, np.uintp)
-    for row in range(uint(ROWS)):
-        starts[row] = row * pitch
-    for begin in range(uint(0), rows, uint(ROWS)):
-        count = min(uint(ROWS), rows - begin)
-        for k in range(size):
-            s = k * columns + uint(first) + begin
-            for row in range(count):
-                room[row * pitch + k] = source[s + row]
-        _multiply(room, starts[:count], W, zeros, y[begin : begin + count], x.dtype.type(-np.inf))
+def _multiply(source: Array, start: Any, next_start: Any, W: Array, b: Array, y: Array, least: Any) -> None:
+    """The rows from source[start] on, times W, plus b, at least ``least``: some columns at a time, which stay in cache.
 
-
-@jit
-def _multiply(source: Array, starts: Array, W: Array, b: Array, y: Array, least: Any) -> None:
-    """The rows that begin at ``starts``, times W, plus b, at least ``least``. Some columns of W at a time, which stay in
-    the cache."""
+    TILE rows at once; the last TILE of them overlap others where need be.
+    """
     size, columns = W.shape
-    weights, target, rows = W.reshape(-1), y.reshape(-1), uint(len(starts))
-    one, pitch = uint(1), uint(columns)
+    rows, one, pitch = uint(len(y)), uint(1), uint(columns)
+    room = y if rows >= uint(TILE) else np.empty((TILE, columns), y.dtype)
+    weights, target = W.reshape(-1), room.reshape(-1)
+    starts = np.empty(len(room), np.uintp)
+    for i in range(uint(len(room))):
+        starts[i] = start + min(i, rows - one) * next_start
     for column in range(0, columns, COLUMNS):
         args = (one, one, uint(size), weights, uint(column), pitch, b[column:], least, target)
-        width, i, t = uint(min(COLUMNS, columns - column)), uint(0), uint(column)
-        while i + uint(TILE) <= rows:
-            _multiply_tile(source, starts, i, *args, t, pitch, width)
-            i += uint(TILE)
-            t += uint(TILE) * pitch
-        while i < rows:
-            _multiply_row(source, starts, i, *args, t, pitch, width)
-            i += one
-            t += pitch
+        width = uint(min(COLUMNS, columns - column))
+        for tile in range(uint(0), uint(len(room)), uint(TILE)):
+            i = min(tile, uint(len(room) - TILE))
+            _multiply_tile(source, starts, i, *args, i * pitch + uint(column), pitch, width)
+    if rows < uint(TILE):
+        rest = y.reshape(-1)
+        for i in range(uint(rest.size)):
+            rest[i] = target[i]
 
 
 @jit
 def _runs_of(most: Any) -> Any:
     """How many runs to add to at once: the largest of RUNS that is not above ``most``."""
-    return uint(RUNS[2] if most >= RUNS[2] else RUNS[1] if most >= RUNS[1] else RUNS[0])
+    return uint(RUNS[1] if most >= RUNS[1] else RUNS[0])
 
 
 @jit
@@ -399,7 +396,7 @@ def sum_patches(x: Array, dy: Array, sums: Array, s_h: int, s_w: int, pads: Any)
     for image in range(n):
         pixels, start = source, uint(image * h * w * c)
         if is_padded:
-            _pad(x, image, 1, pads, room)
+            _pad(x, image, image + 1, pads, room)
             pixels, start = room, uint(0)
         for first_row in range(0, out_h, rows):
             end = uint(0)
@@ -742,10 +739,10 @@ class _Code:
             kinds = {i: (i, lanes) for i in range(1, most)}
             if halves:
                 for number in range(1, min(2, most) + 1):
-                    kinds[most + number] = (number, lanes // 2)
+                    kinds[-number] = (number, lanes // 2)
                     fits = build.icmp_unsigned("<=", left, self.integer((number - 1) * lanes + lanes // 2))
                     fits = build.and_(fits, build.icmp_unsigned("==", case, self.integer(number)))
-                    case = build.select(fits, self.integer(most + number), case)
+                    case = build.select(fits, self.integer(-number), case)
             kinds[most] = (most, lanes)  # where there are more, too, and the last one is full
             for number, last in map(kinds.__getitem__, self.cases(case, list(kinds))):
                 full = [_Vector(self, lanes, i * lanes) for i in range(number - 1)]
@@ -1145,5 +1142,4 @@ def _max_of_four(
         place[t + channel] = where
 
 
-_multiply_tile, _multiply_row = _products_of(TILE), _products_of(1)
-_dot_tile, _dot_row = _dots_of(TILE), _dots_of(1)
+_multiply_tile, _dot_tile = _products_of(TILE), _dots_of(TILE)

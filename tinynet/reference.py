@@ -55,15 +55,19 @@ def col2im(patches: Array, x: Array, k_h: int, k_w: int, s_h: int, s_w: int) -> 
             x[:, i * s_h : i * s_h + k_h, j * s_w : j * s_w + k_w] += windows[:, i, j]
 
 
-def matmul(x: Array, W: Array, b: Array, y: Array, least: float) -> None:
-    """y = x @ W + b, but at least ``least``: 0 makes it a ReLU, minus infinity changes nothing. NaN stays NaN.
+def matmul(
+    x: Array, W: Array, b: Array, y: Array, x_transposed: bool, W_transposed: bool, first: int, least: float
+) -> None:
+    """Some rows of x @ W + b, but at least ``least``: 0 makes it a ReLU, minus infinity changes nothing. NaN stays NaN.
 
-    x  (n, size)
-    W  (size, columns)
-    b  (columns,)
-    y  (n, columns)
+    x      (all rows, size), or (size, all rows) if ``x_transposed``
+    W      (size, columns), or (columns, size) if ``W_transposed``; not both
+    b      (columns,)
+    y      (rows, columns)
+    first  the first of these rows
     """
-    y[...] = np.maximum(x @ W + b, least)
+    rows = (x.T if x_transposed else x)[first : first + len(y)]
+    y[...] = np.maximum(rows @ (W.T if W_transposed else W) + b, least)
 
 
 def vecmat(x: Array, W: Array, b: Array, y: Array, least: float) -> None:
@@ -71,28 +75,7 @@ def vecmat(x: Array, W: Array, b: Array, y: Array, least: float) -> None:
 
     x  (1, size)
     """
-    matmul(x, W, b, y, least)
-
-
-def matmul_transposed(x: Array, W: Array, y: Array) -> None:
-    """y = x @ W.T.
-
-    x  (n, size)
-    W  (columns, size)
-    y  (n, columns)
-    """
-    y[...] = x @ W.T
-
-
-def transposed_matmul(x: Array, W: Array, first: int, y: Array) -> None:
-    """y = x.T @ W, but only some rows of it.
-
-    x      (size, n)
-    W      (size, columns)
-    first  the first of these rows, which are columns of x
-    y      (number of these rows, columns)
-    """
-    y[...] = x[:, first : first + len(y)].T @ W
+    matmul(x, W, b, y, False, False, 0, least)
 
 
 def convolve(x: Array, W: Array, b: Array, y: Array, s_h: int, s_w: int, pads: Pads, least: float) -> None:

@@ -67,14 +67,14 @@ class ReLU(Layer):
     def forward(self, x: Array) -> tuple[Array, Any]:
         x = self.check_input(x)
         y = np.empty_like(x)
-        kernels.relu(x, y)
+        kernels.relu(x.reshape(-1), y.reshape(-1))
         return y, y
 
     def backward(self, dy: Array, cache: Any, *, need_dx: bool = True) -> Gradients:
         y = cache
         dy = self.check_gradient(dy, len(y), y.dtype)
         dx = np.empty_like(y)
-        kernels.relu_backward(dy, y, dx)
+        kernels.relu_backward(dy.reshape(-1), y.reshape(-1), dx.reshape(-1))
         return dx, {}
 
 

@@ -6,6 +6,7 @@ if its numbers are read where they are, as long as a few columns of the other ma
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -24,7 +25,7 @@ def times(x: Array, W: Array, b: Array, least: float) -> Array:
     if len(x) == 1 and W.nbytes <= CACHE_BYTES:
         kernels.vecmat(_in_rows(x), _in_rows(W), _in_rows(b), y, least)
     elif _stays_in_cache(x, W):
-        kernels.matmul(_in_rows(x), _in_rows(W), _in_rows(b), y, least)
+        kernels.matmul(_in_rows(x), _in_rows(W), _in_rows(b), y, False, False, 0, least)
     else:
         np.matmul(x, W, out=y)
         y += b
@@ -38,14 +39,14 @@ def times_transposed(dy: Array, W: Array) -> Array:
         dx: Array = dy @ W.T
         return dx
     dx = np.empty((len(dy), len(W)), dy.dtype)
-    kernels.matmul_transposed(_in_rows(dy), _in_rows(W), dx)
+    kernels.matmul(_in_rows(dy), _in_rows(W), np.zeros(len(W), dy.dtype), dx, False, True, 0, -math.inf)
     return dx
 
 
 def transposed_times(x: Array, dy: Array, rows: slice, out: Array) -> None:
     """Write some rows of x.T @ dy, for x (n, size) and dy (n, columns), into ``out`` (number of rows, columns)."""
     if _stays_in_cache(x.T[rows], dy):
-        kernels.transposed_matmul(_in_rows(x), _in_rows(dy), rows.start, out)
+        kernels.matmul(_in_rows(x), _in_rows(dy), np.zeros(dy.shape[1], dy.dtype), out, True, False, rows.start, -math.inf)
     else:
         np.matmul(x.T[rows], dy, out=out)
 

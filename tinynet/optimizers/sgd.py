@@ -70,4 +70,4 @@ class SGD(Optimizer):
 
     def update(self, w: Array, g: Array, lr: float, *remembered: Array) -> None:
         v = remembered[0] if self.momentum else np.empty(0, w.dtype)
-        kernels.sgd(w, g, v, lr, self.momentum, self.nesterov)
+        kernels.sgd(w.reshape(-1), g.reshape(-1), v.reshape(-1), lr, self.momentum, self.nesterov)
