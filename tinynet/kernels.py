@@ -163,7 +163,7 @@ def _last_columns(width: Any, runs: Any, run: Any, itemsize: Any) -> Any:
 
 @jit
 def _columns_as_runs(weights: Array, pitch: Any, first: Any, last: Any, runs: Any, run: Any) -> tuple[Array, Any]:
-    """The last columns of a matrix of ``runs`` times ``run`` rows, laid out one after another; how far runs are apart."""
+    """The last columns of a matrix of ``runs`` times ``run`` rows, in a row, and how far apart the runs are."""
     last_pitch = _to_pitch(run)
     columns = _aligned(last * runs * last_pitch, weights.dtype)
     for f in range(last):
@@ -290,14 +290,22 @@ def _leave_out_blank(
 
 @jit
 def vecmat(x: Array, W: Array, b: Array, y: Array, least: float) -> None:
-    """Twin: ``reference.vecmat``: the sum of the rows of W, each times a number of x."""
-    size, columns, one = len(W), uint(W.shape[1]), uint(1)
-    smallest, target = y.dtype.type(least), y.reshape(-1)
-    starts = np.empty(size, np.uintp)
-    for k in range(size):
-        starts[k] = uint(k) * columns
-    target[:] = b
-    _add_runs(W.reshape(-1), uint(0), one, starts, x.reshape(-1), uint(0), uint(size), target, uint(0), one, columns, one)
+    """Twin: ``reference.vecmat``. The rows of W, each times a number of x, are added up four at a time."""
+    size, columns, smallest = uint(W.shape[0]), uint(W.shape[1]), y.dtype.type(least)
+    numbers, weights, target = x.reshape(-1), W.reshape(-1), y.reshape(-1)
+    for i in range(columns):
+        target[i] = b[i]
+    whole = size - size % uint(4)
+    for k in range(uint(0), whole, uint(4)):
+        x_0, x_1, x_2, x_3 = numbers[k], numbers[k + uint(1)], numbers[k + uint(2)], numbers[k + uint(3)]
+        row = k * columns
+        for i in range(row, row + columns):
+            two = x_0 * weights[i] + x_1 * weights[i + columns]
+            others = x_2 * weights[i + uint(2) * columns] + x_3 * weights[i + uint(3) * columns]
+            target[i - row] += two + others
+    for k in range(whole, size):
+        for i in range(columns):
+            target[i] += numbers[k] * weights[k * columns + i]
     for i in range(columns):
         target[i] = smallest if target[i] <= smallest else target[i]
 
@@ -310,7 +318,7 @@ def matmul(
 
     With a transposed W it is computed as (W @ x.T).T: it would take longer to transpose W, which is large.
     """
-    smallest, none, one = y.dtype.type(least), y.dtype.type(-np.inf), uint(1)
+    smallest, none = y.dtype.type(least), y.dtype.type(-np.inf)
     zeros = np.zeros(x.shape[0] if W_transposed else y.shape[1], y.dtype)
     if W_transposed:
         rows, size, columns = uint(x.shape[0]), uint(x.shape[1]), uint(len(W))
@@ -359,8 +367,8 @@ def _multiply(source: Array, start: Any, next_start: Any, W: Array, b: Array, y:
         args = (one, one, uint(size), weights, uint(column), pitch, b[column:], least, target)
         width = uint(min(COLUMNS, columns - column))
         for tile in range(uint(0), uint(len(room)), uint(TILE)):
-            i = min(tile, uint(len(room) - TILE))
-            _multiply_tile(source, starts, i, *args, i * pitch + uint(column), pitch, width)
+            row: Any = min(tile, uint(len(room) - TILE))
+            _multiply_tile(source, starts, row, *args, row * pitch + uint(column), pitch, width)
     if rows < uint(TILE):
         rest = y.reshape(-1)
         for i in range(uint(rest.size)):
@@ -446,7 +454,7 @@ def add_filters(dy: Array, filters_: Array, x: Array, s_h: int, s_w: int, pads: 
     values = np.empty(out_h * out_w * filters, dy.dtype)
     ends = np.empty(out_h * out_w, np.uintp)
     g = s = uint(0)
-    for image in range(n):
+    for _ in range(n):
         end = uint(0)
         for p in range(uint(out_h * out_w)):
             for f in range(uint(filters)):
@@ -671,9 +679,7 @@ def sgd(w: Array, g: Array, v: Array, lr: float, momentum: float, nesterov: bool
 
 
 @jit
-def adam(
-    w: Array, g: Array, m: Array, v: Array, alpha: float, beta_1: float, beta_2: float, epsilon: float
-) -> None:
+def adam(w: Array, g: Array, m: Array, v: Array, alpha: float, beta_1: float, beta_2: float, epsilon: float) -> None:
     """Twin: ``reference.adam``, in one pass."""
     weights, gradient, mean, square = w.reshape(-1), g.reshape(-1), m.reshape(-1), v.reshape(-1)
     kind = w.dtype.type
@@ -799,7 +805,7 @@ class _Vector:
         return self.code.call(name, self.type, place, alignment, self.mask, self.zeros)
 
     def store(self, vector: Any, pointer: Any, index: Any) -> None:
-        """Store a vector, of numbers or of 32-bit integers, from pointer[index + offset] on, but not what is masked out."""
+        """Store numbers, or 32-bit integers, from pointer[index + offset] on, but not what is masked out."""
         place = self._place(pointer, index, vector.type)
         kind, bytes_ = (f"f{8 * self.code.bytes}", self.code.bytes) if vector.type == self.type else ("i32", 4)
         if self.mask is None:

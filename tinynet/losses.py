@@ -36,25 +36,32 @@ def softmax_cross_entropy(logits: Array, classes: Array) -> tuple[Array, Array]:
     classes  (n,) integers in 0..k-1
     losses   (n,)        dlogits  (n, k): p - one_hot(classes)
 
+    It is computed by a kernel; ``reference.softmax_cross_entropy`` is the same in NumPy.
+
+    Raises:
+        ValueError: the shapes do not fit, or a class is out of range.
+
     Example:
         >>> losses, dlogits = softmax_cross_entropy(np.array([[0.0, 0.0]]), np.array([1]))
         >>> losses.round(4), dlogits
         (array([0.6931]), array([[ 0.5, -0.5]]))
     """
-    k = logits.shape[1]
-    if classes.shape != logits.shape[:1] or classes.dtype.kind not in "iu":
+    if logits.ndim != 2 or not logits.shape[1]:
+        raise ValueError(f"softmax_cross_entropy takes logits of shape (n, k), got shape {logits.shape}.")
+    n, k = logits.shape
+    if classes.shape != (n,) or classes.dtype.kind not in "iu":
         raise ValueError(
-            f"softmax_cross_entropy takes one integer for each of {len(logits)} rows of logits, got classes of shape "
+            f"softmax_cross_entropy takes one integer for each of the {n} rows of logits, got classes of shape "
             f"{classes.shape} and dtype {classes.dtype}."
         )
-    if classes.size and not (classes.min() >= 0 and classes.max() < k):
-        raise IndexError(f"softmax_cross_entropy: classes must be in 0..{k - 1}, got {classes.min()}..{classes.max()}.")
-    return _softmax_cross_entropy(logits, classes)
-
-
-def _softmax_cross_entropy(logits: Array, classes: Array) -> tuple[Array, Array]:
-    losses, dlogits = np.empty(len(logits), logits.dtype), np.empty(logits.shape, logits.dtype)
-    kernels.softmax_cross_entropy(np.ascontiguousarray(logits), classes, losses, dlogits)
+    if n and not (classes.min() >= 0 and classes.max() < k):
+        raise ValueError(
+            f"softmax_cross_entropy takes classes in 0..{k - 1}, one for each column of logits, got values from "
+            f"{classes.min()} to {classes.max()}."
+        )
+    logits = np.ascontiguousarray(logits, np.result_type(logits, np.float32))
+    losses, dlogits = np.empty(n, logits.dtype), np.empty_like(logits)
+    kernels.softmax_cross_entropy(logits, classes, losses, dlogits)
     return losses, dlogits
 
 
@@ -92,11 +99,8 @@ class Loss:
         raise NotImplementedError
 
     def value_and_gradient(self, logits: Array, classes: Array) -> tuple[Array, Array]:
-        """The loss of each sample, (n,), and its gradient with respect to that sample's logits, (n, k).
-
-        ``classes`` are what ``check_labels`` returned.
-        """
-        return _softmax_cross_entropy(logits, classes)
+        """The loss of each sample, (n,), and its gradient with respect to that sample's logits, (n, k)."""
+        return softmax_cross_entropy(logits, classes)
 
     def __call__(self, y_true: npt.ArrayLike, y_pred: npt.ArrayLike) -> float:
         """The mean loss of predictions ``y_pred`` (n, k): logits if ``from_logits``, else probabilities."""

@@ -10,9 +10,9 @@ import functools
 import os
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from typing import Any, TypeVar
 
 from threadpoolctl import ThreadpoolController
@@ -79,18 +79,19 @@ def run_all(function: Callable[[Item], Result], items: Sequence[Item], num_threa
     return [results[number] for number in range(len(items))]
 
 
-@contextmanager
-def single_threaded_blas() -> Iterator[None]:
+class single_threaded_blas:  # noqa: N801 - it is called like a function, but takes less time than a generator
     """Hold BLAS to one thread, however many callers overlap; the last one to leave restores what was set before."""
-    global _users, _before
-    with _lock:
-        if _users == 0:
-            _before = [library.get_num_threads() for library in _blas_libraries()]
-            _set_num_threads([1] * len(_before))
-        _users += 1
-    try:
-        yield
-    finally:
+
+    def __enter__(self) -> None:
+        global _users, _before
+        with _lock:
+            if _users == 0:
+                _before = [library.get_num_threads() for library in _blas_libraries()]
+                _set_num_threads([1] * len(_before))
+            _users += 1
+
+    def __exit__(self, *exception: object) -> None:
+        global _users
         with _lock:
             _users -= 1
             if _users == 0:
@@ -104,7 +105,8 @@ def _set_num_threads(numbers: list[int]) -> None:
 
 @functools.cache
 def _blas_libraries() -> list[Any]:
-    return ThreadpoolController().select(user_api="blas").lib_controllers
+    libraries: list[Any] = ThreadpoolController().select(user_api="blas").lib_controllers
+    return libraries
 
 
 @functools.cache

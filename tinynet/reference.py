@@ -1,8 +1,9 @@
 """The sliding-window maths of convolution and pooling in plain NumPy: read this before ``kernels.py``.
 
 Each function here has a twin of the same name in ``kernels.py``, which computes the same numbers faster; the tests
-run both on the same random shapes. Data is NHWC: (n images, h rows, w columns, c channels). A window of k_h x k_w moves in steps of s_h, s_w, and takes out_h x out_w positions. Every function
-writes its result into an array that it is given (the last arguments).
+run both on the same random shapes. Data is NHWC: (n images, h rows, w columns, c channels). A window of k_h x k_w
+moves in steps of s_h, s_w, and takes out_h x out_w positions. Every function writes its result into an array that it is
+given (the last arguments). At the end are the formulas of losses and optimizers.
 
 A convolution is a matrix product once every patch under the window is laid out as a row: that is what ``im2col``
 does (K. Chellapilla, S. Puri, P. Simard, "High Performance Convolutional Neural Networks for Document Processing",
@@ -110,7 +111,7 @@ def sum_patches(x: Array, dy: Array, sums: Array, s_h: int, s_w: int, pads: Pads
 
 
 def add_filters(dy: Array, filters: Array, x: Array, s_h: int, s_w: int, pads: Pads) -> None:
-    """Add up every filter, weighted by ``dy``, at each position of the window: col2im(dy @ filters), without the padding.
+    """Add up every filter, weighted by ``dy``, at each position of the window: col2im(dy @ filters), cropped.
 
     dy       (n, out_h, out_w, number of filters)
     filters  (number of filters, k_h, k_w, c)

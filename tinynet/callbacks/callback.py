@@ -137,12 +137,18 @@ class CallbackList:
     def __getattr__(self, hook: str) -> Callable[..., None]:
         if not hook.startswith("on_"):
             raise AttributeError(f"CallbackList has no attribute {hook!r}.")
+        if not self.callbacks:
+            return _do_nothing
 
         def call_each(*arguments: Any) -> None:
             for callback in self.callbacks:
                 getattr(callback, hook)(*arguments)
 
         return call_each
+
+
+def _do_nothing(*arguments: Any) -> None:
+    pass
 
 
 def check_callbacks(verb: str, callbacks: Callback | Sequence[Callback] | None) -> list[Callback]:

@@ -39,14 +39,17 @@ def times_transposed(dy: Array, W: Array) -> Array:
         dx: Array = dy @ W.T
         return dx
     dx = np.empty((len(dy), len(W)), dy.dtype)
-    kernels.matmul(_in_rows(dy), _in_rows(W), np.zeros(len(W), dy.dtype), dx, False, True, 0, -math.inf)
+    zeros = np.zeros(len(W), dy.dtype)
+    kernels.matmul(_in_rows(dy), _in_rows(W), zeros, dx, False, True, 0, -math.inf)
     return dx
 
 
 def transposed_times(x: Array, dy: Array, rows: slice, out: Array) -> None:
     """Write some rows of x.T @ dy, for x (n, size) and dy (n, columns), into ``out`` (number of rows, columns)."""
     if _stays_in_cache(x.T[rows], dy):
-        kernels.matmul(_in_rows(x), _in_rows(dy), np.zeros(dy.shape[1], dy.dtype), out, True, False, rows.start, -math.inf)
+        kernels.matmul(
+            _in_rows(x), _in_rows(dy), np.zeros(dy.shape[1], dy.dtype), out, True, False, rows.start, -math.inf
+        )
     else:
         np.matmul(x.T[rows], dy, out=out)
 

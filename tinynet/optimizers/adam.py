@@ -26,6 +26,8 @@ class Adam(Optimizer):
         alpha = lr * sqrt(1 - beta_2**t) / (1 - beta_1**t)      makes up for the start at 0
         w = w - alpha * m / (sqrt(v) + epsilon)
 
+    It is computed by a kernel, in one pass; ``reference.adam`` is the same in NumPy.
+
     Source: D. Kingma, J. Ba, "Adam: A Method for Stochastic Optimization", 2015, algorithm 1 in the form that ends
     section 2, whose epsilon-hat Keras calls epsilon.
 

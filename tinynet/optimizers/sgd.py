@@ -24,6 +24,8 @@ class SGD(Optimizer):
         v = momentum * v - lr * g;  w = w + v          with momentum (v starts at 0)
         v as above;  w = w + momentum * v - lr * g     with nesterov
 
+    It is computed by a kernel, in one pass; ``reference.sgd`` is the same in NumPy.
+
     Source: B. Polyak, "Some methods of speeding up the convergence of iteration methods", 1964 (momentum);
     I. Sutskever, J. Martens, G. Dahl, G. Hinton, "On the importance of initialization and momentum in deep learning",
     2013, section 2 (Nesterov).
