@@ -39,15 +39,15 @@ def _vector_bytes(features: Mapping[str, bool]) -> int:
 
 
 VECTOR_BYTES = _vector_bytes(llvmlite.binding.get_host_cpu_features())
-SUMS = 24 if VECTOR_BYTES == 64 else 12  # that are kept in such registers; the others are for factors
-TILE = 8  # rows whose sums are kept there at once
+# Sums that are kept in such registers (the others are for factors), for how many rows, and columns of a matrix, at once.
+SUMS, TILE, COLUMNS = (24, 8, 48) if VECTOR_BYTES == 64 else (12, 6, 64)
 FEW = 2  # columns that fill too little of a vector
 LIST_BYTES = 1 << 16  # of a gradient whose non-zeros are listed at a time
 FAST_BYTES = 1 << 15  # of weights that stay in the processor's fastest memory
 RUNS = (1, 5)  # how many runs are added to at once: the rows of the usual windows
-COLUMNS = 48  # of a matrix that are multiplied at a time
 BLANK = 48  # numbers of an image's row, which are looked at before they are multiplied: they may all be zero
 PADDED_BYTES = 1 << 17  # of images with zeros around them
+LINES = 4  # of the cache, 64 bytes each, in which so many columns may lie
 ROWS = 48  # that are transposed at a time
 PITCH = 16  # numbers: rows of weights begin at multiples of it, which is where a vector does
 
@@ -224,7 +224,7 @@ def convolve(x: Array, W: Array, b: Array, y: Array, s_h: int, s_w: int, pads: A
     for place in range(p, uint(len(starts))):
         starts[place] = starts[p - uint(1)]
     last, products = width - most, y.reshape(-1)
-    args = (*patches, weights, uint(0), pitch, bias, smallest)
+    args = (*patches, weights, uint(0), pitch, uint(0), bias, smallest)
     last_args = (*patches, last_weights, last_pitch, bias[int(most) :], smallest)
     for first in range(0, n, images):
         chunk = min(images, n - first)
@@ -354,7 +354,8 @@ def matmul(
 def _multiply(source: Array, start: Any, next_start: Any, W: Array, b: Array, y: Array, least: Any) -> None:
     """The rows from source[start] on, times W, plus b, at least ``least``: some columns at a time, which stay in cache.
 
-    TILE rows at once; the last TILE of them overlap others where need be.
+    TILE rows at once; the last TILE of them overlap others where need be. While some columns are multiplied, the next
+    ones are fetched, a cache line of each for every tile: if W is too large for the cache, that takes most of the time.
     """
     size, columns = W.shape
     rows, one, pitch = uint(len(y)), uint(1), uint(columns)
@@ -364,11 +365,13 @@ def _multiply(source: Array, start: Any, next_start: Any, W: Array, b: Array, y:
     for i in range(uint(len(room))):
         starts[i] = start + min(i, rows - one) * next_start
     for column in range(0, columns, COLUMNS):
-        args = (one, one, uint(size), weights, uint(column), pitch, b[column:], least, target)
+        matrix, args = (one, one, uint(size), weights, uint(column), pitch), (b[column:], least, target)
         width = uint(min(COLUMNS, columns - column))
         for tile in range(uint(0), uint(len(room)), uint(TILE)):
             row: Any = min(tile, uint(len(room) - TILE))
-            _multiply_tile(source, starts, row, *args, row * pitch + uint(column), pitch, width)
+            next_w = uint(COLUMNS) + tile // uint(TILE) % uint(LINES) * uint(64 // W.itemsize)
+            t = row * pitch + uint(column)
+            _multiply_tile_and_fetch(source, starts, row, *matrix, next_w, *args, t, pitch, width)
     if rows < uint(TILE):
         rest = y.reshape(-1)
         for i in range(uint(rest.size)):
@@ -723,6 +726,11 @@ class _Code:
         name = f"fmuladd.v{a.type.count}f{8 * self.bytes}"
         self.builder.store(self.call(name, a.type, a, b, self.builder.load(total)), total)
 
+    def fetch(self, pointer: Any, index: Any) -> None:
+        """Begin to bring pointer[index] into the second cache; it need not exist."""
+        settings = [ir.Constant(ir.IntType(32), number) for number in (0, 2, 1)]  # for reading, the cache, of data
+        self.call("prefetch.p0", ir.VoidType(), self.builder.gep(pointer, [index]), *settings)
+
     def at_least(self, least: Any, value: Any) -> Any:
         """``value``, but ``least`` where it is below that; NaN stays NaN. Both are numbers, or both are vectors."""
         return self.builder.select(self.builder.fcmp_ordered("<=", value, least), least, value)
@@ -923,8 +931,8 @@ def _add_runs(
                 target[to + r] += value * source[place + r]
 
 
-def _products_of(rows: int) -> Any:
-    """The function that multiplies some rows with a matrix at once."""
+def _products_of(rows: int, *, ahead: bool = False) -> Any:
+    """The function that multiplies some rows with a matrix at once; with ``ahead``, it fetches what it is told to."""
 
     def write(
         code: _Code,
@@ -937,6 +945,7 @@ def _products_of(rows: int) -> Any:
         W: Any,
         w: Any,
         pitch: Any,
+        next_w: Any,
         b: Any,
         least: Any,
         y: Any,
@@ -953,6 +962,8 @@ def _products_of(rows: int) -> Any:
                 run_starts = [build.gep(corner, [build.mul(i.index, next_run)]) for corner in corners]
                 with cgutils.for_range(build, run) as k:
                     factors = [vector.load(W, build.load(place)) for vector in vectors]
+                    if ahead:
+                        code.fetch(W, build.add(build.load(place), next_w))
                     for start, totals in zip(run_starts, sums, strict=True):
                         number = code.element(start, k.index)
                         for vector, total, factor in zip(vectors, totals, factors, strict=True):
@@ -974,6 +985,7 @@ def _products_of(rows: int) -> Any:
         W: Array,
         w: Any,
         pitch: Any,
+        next_w: Any,
         b: Array,
         least: Any,
         y: Array,
@@ -985,7 +997,7 @@ def _products_of(rows: int) -> Any:
 
         What is below ``least`` becomes that. A row of x is ``runs`` runs of ``run`` numbers, which begin
         ``next_run`` apart. The matrix begins at W[w], its rows are ``pitch`` apart, and ``width`` numbers of each are
-        used.
+        used. (The number ``next_w`` after each of these is fetched into the cache, where that is wanted.)
         """
         for i in range(uint(rows)):
             to = t + i * next_t
@@ -1149,3 +1161,4 @@ def _max_of_four(
 
 
 _multiply_tile, _dot_tile = _products_of(TILE), _dots_of(TILE)
+_multiply_tile_and_fetch = _products_of(TILE, ahead=True)
