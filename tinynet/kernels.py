@@ -39,7 +39,7 @@ def _vector_bytes(features: Mapping[str, bool]) -> int:
 
 
 VECTOR_BYTES = _vector_bytes(llvmlite.binding.get_host_cpu_features())
-# Sums that are kept in such registers (the others are for factors), for how many rows, and columns of a matrix, at once.
+# Sums that are kept in such registers (the others are for factors), for how many rows and columns of a matrix at once.
 SUMS, TILE, COLUMNS = (24, 8, 48) if VECTOR_BYTES == 64 else (12, 6, 64)
 FEW = 2  # columns that fill too little of a vector
 LIST_BYTES = 1 << 16  # of a gradient whose non-zeros are listed at a time

@@ -46,8 +46,11 @@ def softmax_cross_entropy(logits: Array, classes: Array) -> tuple[Array, Array]:
         >>> losses.round(4), dlogits
         (array([0.6931]), array([[ 0.5, -0.5]]))
     """
-    if logits.ndim != 2 or not logits.shape[1]:
-        raise ValueError(f"softmax_cross_entropy takes logits of shape (n, k), got shape {logits.shape}.")
+    if logits.ndim != 2 or not logits.shape[1] or logits.dtype.kind not in "fiub":
+        raise ValueError(
+            f"softmax_cross_entropy takes logits of shape (n, k), real numbers, got shape {logits.shape} and dtype "
+            f"{logits.dtype}."
+        )
     n, k = logits.shape
     if classes.shape != (n,) or classes.dtype.kind not in "iu":
         raise ValueError(
@@ -59,8 +62,9 @@ def softmax_cross_entropy(logits: Array, classes: Array) -> tuple[Array, Array]:
             f"softmax_cross_entropy takes classes in 0..{k - 1}, one for each column of logits, got values from "
             f"{classes.min()} to {classes.max()}."
         )
-    logits = np.ascontiguousarray(logits, np.result_type(logits, np.float32))
-    losses, dlogits = np.empty(n, logits.dtype), np.empty_like(logits)
+    dtype = np.float32 if np.result_type(logits, np.float32) == np.float32 else np.float64
+    losses, dlogits = np.empty(n, dtype), np.empty((n, k), dtype)
+    logits, classes = np.ascontiguousarray(logits, dtype), np.ascontiguousarray(classes, np.intp)
     kernels.softmax_cross_entropy(logits, classes, losses, dlogits)
     return losses, dlogits
 

@@ -66,7 +66,7 @@ def convolve(x: Array, W: Array, b: Array, window: Window, pads: Pads, least: fl
     n, filters = len(x), len(b)
     out_h, out_w = window.output_size(*padded_size(x.shape, pads))
     y = np.empty((n, out_h, out_w, filters), x.dtype)
-    if kernels.VECTOR_BYTES and W.nbytes <= WEIGHT_BYTES:
+    if kernels.VECTOR_BYTES and W.nbytes <= WEIGHT_BYTES and n:
         kernels.convolve(x, W, b, y, *window.strides, pads, least)
         return y
     weights = np.vstack([W.reshape(-1, filters), b])  # the bias is one more weight, whose input is always 1
@@ -113,7 +113,7 @@ def input_gradient(dy: Array, W: Array, x_shape: Shape, window: Window, pads: Pa
         kernels.add_filters(dy, by_filter, dx, *window.strides, pads)
         return dx
     padded = np.zeros((n, *padded_size(x_shape, pads), c), dy.dtype)
-    positions = dy[0].size // filters
+    positions = math.prod(dy.shape[1:3])
     for images in chunks(n, positions * k_h * k_w * c * dy.itemsize):
         patches = dy[images].reshape(-1, filters) @ by_filter.reshape(filters, -1)
         kernels.col2im(patches, padded[images], k_h, k_w, *window.strides)

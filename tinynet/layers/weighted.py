@@ -65,11 +65,11 @@ class Weighted(Layer):
     @property
     def least(self) -> float:
         """What the weighted sums are at least: ReLU is left to the kernels that compute these."""
-        return 0.0 if isinstance(self.activation, ReLU) else -math.inf
+        return 0.0 if type(self.activation) is ReLU else -math.inf
 
     def activate(self, y: Array) -> tuple[Array, Any]:
         """The activation of weighted sums that are at least ``least``, and its cache."""
-        return (y, y) if isinstance(self.activation, ReLU) else self.activation.forward(y)
+        return (y, y) if type(self.activation) is ReLU else self.activation.forward(y)
 
     def before_softmax(self) -> Layer | None:
         linear = self.activation.before_softmax()

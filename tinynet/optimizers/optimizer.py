@@ -121,7 +121,8 @@ class Optimizer:
         """Update every array in ``params`` in place from the gradient of the same name and shape.
 
         Raises:
-            ValueError: the names or shapes of the two differ, or the parameters are not those of earlier steps.
+            ValueError: the names or shapes of the two differ, a parameter is read-only, or the parameters are not those
+                of earlier steps.
             TypeError: a parameter is neither float32 nor float64.
         """
         owner = f"{type(self).__name__}.step"
@@ -130,6 +131,8 @@ class Optimizer:
         for name, w in params.items():
             if w.dtype not in (np.float32, np.float64):
                 raise TypeError(f"{owner}: parameters are float32 or float64, but {name} is {w.dtype}.")
+            if not w.flags.writeable:
+                raise ValueError(f"{owner}: {name} is read-only, so it cannot be updated in place; copy it.")
             if grads[name].shape != w.shape:
                 raise ValueError(f"{owner}: {name} has shape {w.shape}, its gradient {grads[name].shape}.")
             for slot in self.slots:
