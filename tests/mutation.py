@@ -98,9 +98,11 @@ WIDER = (
 COMPILED = {
     r"_write_add_runs.*": "sum_patches or add_filters",
     r"_write_max_of_four": "max_pool",
+    r"_write_all_zero": "convolve",
     r"_products_of(.write)?": "convolve or matmul",
     r"_dots_of(.write)?": "convolve",
-    r"|_VectorCode.*|_compiled_as.*": "sum_patches or add_filters or convolve or matmul or max_pool or release_the_gil",
+    r"|_Code.*|_Vector\b.*|_compiled_as.*": "sum_patches or add_filters or convolve or matmul or max_pool"
+    " or release_the_gil",
 }
 PYTEST = ("-x", "-q", "--tb=no", "-p", "no:cacheprovider", "-W", "ignore::pytest.PytestAssertRewriteWarning")
 
@@ -113,8 +115,9 @@ EXCLUDED = (
 ALSO_RESHAPES = re.compile(r"reshape\((?:[^()]|\([^()]*\))*(?:~1|- 2)[,)]")
 # How much is done at a time, and when another way is worth it: numbers that change the time taken, and no result.
 TUNING = (
-    *("PATCH_BYTES", "WEIGHT_BYTES", "CACHE_BYTES", "PART_SIZE", "WORTH_THREADS", "WAVE_SIZE", "BLOCK_SIZE"),
-    *("SUMS", "TILE", "FEW", "LIST_BYTES", "FAST_BYTES", "COLUMNS", "PITCH"),
+    *("PATCH_BYTES", "WEIGHT_BYTES", "CACHE_BYTES", "PART_SIZE", "WORTH_THREADS", "WAVE_SIZE", "LARGE"),
+    *("SUMS", "TILE", "FEW", "LIST_BYTES", "FAST_BYTES", "COLUMNS", "BLANK", "PADDED_BYTES", "LINES", "ROWS"),
+    "PITCH",
 )
 
 
@@ -177,7 +180,7 @@ def mutants(file: str) -> Iterator[tuple[Mutant, str]]:
     for statement in get_ast(source).children:
         code = statement.get_code()
         start, end = end, end + len(code)
-        assigned = re.search(r"^(\w+) = ", code, re.MULTILINE)
+        assigned = re.search(r"^(\w+)(?:, \w+)* = ", code, re.MULTILINE)
         if assigned and assigned[1] in TUNING:
             continue
         seen = {program(code)}

@@ -3,7 +3,20 @@
 import numpy as np
 import pytest
 
-from tinynet.layers import Activation, Dense, Flatten, Layer, Linear, ReLU, Sigmoid, Softmax, Tanh
+from tinynet.layers import (
+    Activation,
+    Conv2D,
+    Dense,
+    Flatten,
+    Layer,
+    Linear,
+    ReLU,
+    Sigmoid,
+    Softmax,
+    Tanh,
+    convolution,
+    products,
+)
 
 
 def built(layer: Layer, *shape: int) -> Layer:
@@ -26,6 +39,46 @@ def test_relu_of_nan_and_infinity():
     np.testing.assert_array_equal(y, [[np.nan, np.inf, 0]])
     dx, _ = relu.backward(np.array([[1.0, np.nan, np.nan]]), cache)
     np.testing.assert_array_equal(dx, [[0, np.nan, 0]])
+
+
+@pytest.mark.parametrize("by_kernel", [True, False])
+@pytest.mark.parametrize("n", [1, 3, 20])
+@pytest.mark.parametrize(
+    ("make", "shape"),
+    [
+        (lambda **options: Dense(19, **options), (37,)),
+        (lambda **options: Conv2D(6, (3, 5), **options), (9, 11, 1)),
+        (lambda **options: Conv2D(18, 3, strides=(1, 2), padding="same", **options), (6, 7, 3)),
+    ],
+)
+def test_relu_inside_a_layer_is_relu_after_it_bit_for_bit(monkeypatch, make, shape, n, by_kernel):
+    """Inside, the kernels that compute the weighted sums do it."""
+    if not by_kernel:
+        monkeypatch.setattr(products, "CACHE_BYTES", 0)
+        monkeypatch.setattr(convolution, "WEIGHT_BYTES", 0)
+    rng = np.random.default_rng(0)
+    inside, before = make(activation="relu"), make()
+    after = built(ReLU(), *before.build(shape, rng))
+    assert inside.build(shape, rng) == after.output_shape
+    inside.set_weights([rng.standard_normal(param.shape) for param in inside.params.values()])
+    before.set_weights(inside.get_weights())
+    x = rng.standard_normal((n, *shape)).astype(np.float32)
+    if n > 1:
+        x[0].reshape(-1)[:3] = np.nan, np.inf, -np.inf
+    with np.errstate(invalid="ignore"):
+        y, cache = inside.forward(x)
+        sums, cache_before = before.forward(x)
+        expected, cache_after = after.forward(sums)
+        dy = rng.standard_normal(y.shape).astype(np.float32)
+        dx, grads = inside.backward(dy, cache)
+        dsums, _ = after.backward(dy, cache_after)
+        expected_dx, expected_grads = before.backward(dsums, cache_before)
+    assert np.isnan(y).any() == (n > 1)
+    assert 0.2 < (y == 0).mean() < 0.7
+    for got, wanted in [(y, expected), (dx, expected_dx), *((grads[key], expected_grads[key]) for key in grads)]:
+        np.testing.assert_array_equal(got, wanted)
+        finite = np.isfinite(wanted)
+        assert got[finite].tobytes() == wanted[finite].tobytes()
 
 
 def test_tanh():
@@ -156,3 +209,14 @@ def test_keras_arguments_of_relu_are_taken_where_they_say_what_is_done_anyway(op
     for value in (1, -1, 1.0, -1.0):
         with pytest.raises(ValueError, match=f"{option}={value} is not supported by tinynet, only None or 0 or 0.0"):
             ReLU(**{option: value})
+
+
+def test_an_activation_derived_from_relu_is_not_taken_for_it():
+    class Leaky(ReLU):
+        def forward(self, x):
+            x = self.check_input(x)
+            return np.where(x > 0, x, x / 2), x
+
+    dense = Dense(2, activation=Leaky(), kernel_initializer="ones")
+    dense.build((2,), np.random.default_rng(0))
+    np.testing.assert_array_equal(dense.forward(np.array([[1.0, -3.0]]))[0], [[-1, -1]])

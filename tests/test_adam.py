@@ -5,9 +5,9 @@ import math
 
 import numpy as np
 import pytest
+from strategies import lay_out
 
 from tinynet.optimizers import SGD, Adam, Optimizer, get_optimizer
-from tinynet.optimizers import optimizer as optimizer_module
 from tinynet.optimizers.schedules import ExponentialDecay, PiecewiseConstantDecay
 
 GRADIENTS = [1.0, 2.0, -4.0]
@@ -191,34 +191,85 @@ def test_an_optimizer_of_ones_own():
         Optimizer(0.5).step(params, {"w": np.ones(2)})
 
 
-@pytest.mark.parametrize(
-    "make", [lambda: SGD(0.1), lambda: SGD(0.1, momentum=0.9, nesterov=True, weight_decay=0.1), Adam]
+OPTIMIZERS = pytest.mark.parametrize(
+    "make",
+    [
+        lambda: SGD(0.1),
+        lambda: SGD(0.1, momentum=0.9),
+        lambda: SGD(0.1, momentum=0.9, nesterov=True, weight_decay=0.1),
+        Adam,
+        lambda: Adam(weight_decay=0.1),
+    ],
 )
-def test_large_parameters_are_updated_in_blocks_in_whatever_order(monkeypatch, make):
-    """Matrices, vectors, single numbers and views of other arrays: every number once, to the same bits."""
+
+
+@OPTIMIZERS
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_parameters_of_any_shape_and_layout_move_to_the_same_bits(make, dtype):
+    """Matrices, vectors, single numbers and views of other arrays: every number once, and none beside them."""
     rng = np.random.default_rng(0)
-    shapes = {"W": (10, 3, 2), "b": (7,), "scale": (), "empty": (0, 3), "wide": (2, 9)}
-    params = {name: rng.standard_normal(shape) for name, shape in shapes.items()}
-    params["view"] = rng.standard_normal((4, 9)).T[::2]
-    grads = {name: rng.standard_normal(param.shape) for name, param in params.items()}
-    whole, parts = copy.deepcopy(params), copy.deepcopy(params)
-    parts["view"] = np.empty((4, 9)).T[::2]
-    parts["view"][...] = params["view"]
-    rows: list[list[int]] = []
+    shapes = {"W": (10, 3, 2), "b": (7,), "scale": (), "empty": (0, 3), "wide": (2, 9), "tall": (5, 4)}
+    params = {name: np.asarray(rng.standard_normal(shape), dtype) for name, shape in shapes.items()}
+    whole = np.full((9, 12), 7, dtype)
+    views = {"W": np.asfortranarray(params["W"]), "wide": whole[:, :2].T, "tall": whole[:5, 4::2]}
+    views |= {"b": whole[:7, 11], "scale": whole[8, 10, ...]}
+    laid_out = {name: views.get(name, param.copy()) for name, param in params.items()}
+    for name, param in params.items():
+        laid_out[name][...] = param
+    others = np.ones(whole.shape, bool)
+    others[:, :2] = others[:5, 4::2] = others[:7, 11] = others[8, 10] = False
+    in_rows, in_views = make(), make()
+    for step in range(3):
+        grads = {name: np.asarray(rng.standard_normal(param.shape), dtype) for name, param in params.items()}
+        in_rows.step(params, grads)
+        layout = ["F", "every second", "read-only"][step]
+        in_views.step(laid_out, {name: lay_out(grad, layout) if grad.ndim else grad for name, grad in grads.items()})
+    assert in_views.iterations == 3
+    for name, param in params.items():
+        assert laid_out[name].dtype == dtype
+        np.testing.assert_array_equal(laid_out[name], param)
+        for slot in in_rows.slots_in_use():
+            np.testing.assert_array_equal(getattr(in_views, slot)[name], getattr(in_rows, slot)[name])
+    np.testing.assert_array_equal(whole[others], 7)
+    assert laid_out["W"].flags.f_contiguous
 
-    def backwards(function, blocks):
-        rows.append([len(np.atleast_1d(block[0])) for block in blocks])
-        for block in reversed(blocks):
-            function(block)
 
-    at_once, in_blocks = make(), make()
-    for _ in range(3):
-        at_once.step(whole, grads)
-        with monkeypatch.context() as patched:
-            patched.setattr(optimizer_module, "BLOCK_SIZE", 6)
-            in_blocks.step(parts, grads, backwards)
-    assert rows == [[1] * 10 + [6, 1] + [1] + [0] + [1, 1] + [1] * 5] * 3
-    assert in_blocks.iterations == 3
-    for name in params:
-        assert not params[name].size or (parts[name] != params[name]).any()
-        np.testing.assert_array_equal(parts[name], whole[name])
+@OPTIMIZERS
+def test_a_state_of_any_layout_is_taken_on(make):
+    rng = np.random.default_rng(0)
+    optimizer, params = make(), {"w": rng.standard_normal((4, 3))}
+    random_steps(optimizer, params, range(2))
+    other, others = make(), copy.deepcopy(params)
+    other.state = {key: np.asfortranarray(array) for key, array in optimizer.state.items()}
+    other.iterations = 2
+    for each, moved in ((optimizer, params), (other, others)):
+        random_steps(each, moved, range(2, 4))
+    np.testing.assert_array_equal(others["w"], params["w"])
+
+
+def test_an_update_gets_whole_arrays_row_by_row_and_of_one_dtype():
+    got: list[tuple[np.ndarray, ...]] = []
+
+    class Notes(Adam):
+        def update(self, w: np.ndarray, g: np.ndarray, lr: float, *remembered: np.ndarray) -> None:
+            got.append((w, g, *remembered))
+            super().update(w, g, lr, *remembered)
+
+    params = {"w": np.ones((300, 400), np.float32).T, "b": np.ones((), np.float32)}
+    Notes().step(params, {"w": np.ones((400, 300)), "b": np.ones((), int)})
+    for arrays, shape in zip(got, [(400, 300), ()], strict=True):
+        assert len(arrays) == 4
+        for array in arrays:
+            assert (array.shape, array.dtype, array.flags.c_contiguous) == (shape, np.float32, True)
+    assert got[1][0].base is params["b"] or got[1][0] is params["b"]
+
+
+@pytest.mark.parametrize("dtype", [int, bool, np.float16, complex, object, ">f4"])
+@pytest.mark.parametrize("make", [lambda: SGD(0.1), Adam])
+def test_parameters_that_are_no_floats_are_refused_before_anything_moves(make, dtype):
+    optimizer, params = make(), {"v": np.ones(2), "w": np.ones(2, dtype)}
+    with pytest.raises(TypeError, match=rf"step: parameters are float32 or float64, but w is {params['w'].dtype}\.$"):
+        optimizer.step(params, {"v": np.ones(2), "w": np.ones(2)})
+    np.testing.assert_array_equal(params["v"], 1)
+    assert optimizer.iterations == 0
+    assert not optimizer.state

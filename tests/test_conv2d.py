@@ -207,3 +207,13 @@ def test_bad_arguments_are_refused_by_name(arguments, error, message):
 def test_keras_arguments_that_say_what_is_done_anyway_are_taken():
     layer = Conv2D(2, 3, data_format="channels_last", dilation_rate=(1, 1), groups=1)
     assert (layer.filters, layer.window) == (2, Conv2D(2, 3).window)
+
+
+def test_no_images_have_no_outputs_and_no_gradients():
+    conv = Conv2D(3, 2)
+    conv.build((4, 4, 1), np.random.default_rng(0))
+    y, cache = conv.forward(np.zeros((0, 4, 4, 1), np.float32))
+    dx, grads = conv.backward(y, cache)
+    assert (y.shape, dx.shape) == ((0, 3, 3, 3), (0, 4, 4, 1))
+    assert not grads["W"].any()
+    assert not grads["b"].any()

@@ -5,6 +5,7 @@ So the tests force each way. Numbers are small integers, whose sums are exact in
 bit.
 """
 
+import math
 from typing import Any
 from unittest import mock
 
@@ -23,11 +24,12 @@ Array = np.ndarray
 # What is_cheaper says of x and of dy: whether skipping its zeros beats a matrix product.
 WAYS = {"dense": (False, False), "sparse dy": (False, True), "sparse x": (True, False)}
 patch_bytes = st.sampled_from([1, 1 << 19])  # one image at a time, or many
+NO_PADS = ((0, 0), (0, 0))
 
 
 @st.composite
-def products(draw_: st.DrawFn) -> tuple[Array, Array, Array, Array, Window]:
-    """(x, W, b, dy, window): x is padded already, so the window fits into it."""
+def products(draw_: st.DrawFn) -> tuple[Array, Array, Array, Array, Window, convolution.Pads]:
+    """(x, W, b, dy, window, pads): up to a window of zeros around an image, into which the window fits without them."""
     options, (h, w) = draw_(draw.windows())
     (k_h, k_w), strides = options["size"], options["strides"]
     if draw_(st.booleans()):
@@ -40,15 +42,21 @@ def products(draw_: st.DrawFn) -> tuple[Array, Array, Array, Array, Window]:
     def numbers(*shape: int) -> Array:
         return rng.integers(-3, 4, shape).astype(dtype)
 
-    dy_shape = (n, *window.output_size(h, w), filters)
-    return numbers(n, h, w, c), numbers(k_h, k_w, c, filters), numbers(filters), numbers(*dy_shape), window
+    pads = tuple((draw_(st.integers(0, k - 1)), draw_(st.integers(0, k - 1))) for k in (k_h, k_w))
+    dy_shape = (n, *window.output_size(h + sum(pads[0]), w + sum(pads[1])), filters)
+    return numbers(n, h, w, c), numbers(k_h, k_w, c, filters), numbers(filters), numbers(*dy_shape), window, pads
 
 
-def windows_of(x: Array, window: Window) -> Any:
+def windows_of(padded: Array, window: Window) -> Any:
     """(i, j, the slices of rows and columns) for every position of the window."""
     (k_h, k_w), (s_h, s_w) = window.size, window.strides
-    for i, j in np.ndindex(*window.output_size(*x.shape[1:3])):
+    for i, j in np.ndindex(*window.output_size(*padded.shape[1:3])):
         yield i, j, (slice(None), slice(i * s_h, i * s_h + k_h), slice(j * s_w, j * s_w + k_w))
+
+
+def around(x: Array, pads: convolution.Pads) -> Array:
+    """``x`` with zeros around each image."""
+    return np.pad(x, ((0, 0), *pads, (0, 0)))
 
 
 def forced(way: str, x: Array, patch_bytes: int) -> Any:
@@ -60,15 +68,20 @@ def forced(way: str, x: Array, patch_bytes: int) -> Any:
     return mock.patch.multiple(convolution, is_cheaper=is_cheaper, PATCH_BYTES=patch_bytes)
 
 
-@given(product=products(), patch_bytes=patch_bytes, weight_bytes=st.sampled_from([0, 1 << 19]))
-def test_convolve(product, patch_bytes, weight_bytes):
-    x, W, b, dy, window = product
-    expected = np.empty_like(dy)
-    for i, j, place in windows_of(x, window):
-        expected[:, i, j] = np.tensordot(x[place], W, 3) + b
+@given(
+    product=products(),
+    patch_bytes=patch_bytes,
+    weight_bytes=st.sampled_from([0, 1 << 19]),
+    least=st.sampled_from([0.0, -math.inf, 2.0]),
+)
+def test_convolve(product, patch_bytes, weight_bytes, least):
+    x, W, b, dy, window, pads = product
+    expected, padded = np.empty_like(dy), around(x, pads)
+    for i, j, place in windows_of(padded, window):
+        expected[:, i, j] = np.tensordot(padded[place], W, 3) + b
     with mock.patch.multiple(convolution, PATCH_BYTES=patch_bytes, WEIGHT_BYTES=weight_bytes):
-        y = convolution.convolve(x, W, b, window)
-    np.testing.assert_array_equal(y, expected)
+        y = convolution.convolve(x, W, b, window, pads, least)
+    np.testing.assert_array_equal(y, np.where(expected < least, least, expected))
     assert y.dtype == x.dtype
 
 
@@ -83,20 +96,23 @@ def test_few_weights_need_no_patch_matrix_where_there_are_vectors(vector_bytes, 
         mock.patch.object(convolution, "WEIGHT_BYTES", weight_bytes),
         mock.patch.object(kernels, "convolve", wraps=reference.convolve) as convolve,
     ):
-        y = convolution.convolve(x, W, np.zeros(4, np.float32), Window((3, 3), (1, 1), "valid"))
+        b, window = np.full(4, -20, np.float32), Window((3, 3), (1, 1), "valid")
+        y = convolution.convolve(x, W, b, window, ((1, 1), (1, 0)), -5.0)
     assert convolve.called == without_patches
-    np.testing.assert_array_equal(y, np.full((2, 3, 3, 4), 18))
+    expected = np.full((2, 5, 4, 4), 18 - 20)  # 3 * 3 * 2 ones, but fewer at the edges
+    expected[:, [0, -1]] = expected[:, :, 0] = -5
+    np.testing.assert_array_equal(y, expected)
 
 
 @pytest.mark.parametrize("way", WAYS)
 @given(product=products(), patch_bytes=patch_bytes)
 def test_weight_gradient(way, product, patch_bytes):
-    x, W, _, dy, window = product
-    expected = np.zeros_like(W)
-    for i, j, place in windows_of(x, window):
-        expected += np.tensordot(x[place], dy[:, i, j], (0, 0))
+    x, W, _, dy, window, pads = product
+    expected, padded = np.zeros_like(W), around(x, pads)
+    for i, j, place in windows_of(padded, window):
+        expected += np.tensordot(padded[place], dy[:, i, j], (0, 0))
     with forced(way, x, patch_bytes):
-        dW = convolution.weight_gradient(x, dy, W.shape, window)
+        dW = convolution.weight_gradient(x, dy, W.shape, window, pads)
     np.testing.assert_array_equal(dW, expected)
     assert dW.dtype == x.dtype
 
@@ -104,13 +120,15 @@ def test_weight_gradient(way, product, patch_bytes):
 @pytest.mark.parametrize("way", ["dense", "sparse dy"])
 @given(product=products(), patch_bytes=patch_bytes)
 def test_input_gradient(way, product, patch_bytes):
-    x, W, _, dy, window = product
-    expected = np.zeros_like(x)
-    for i, j, place in windows_of(x, window):
+    x, W, _, dy, window, pads = product
+    expected = np.zeros_like(around(x, pads))
+    for i, j, place in windows_of(expected, window):
         expected[place] += np.tensordot(dy[:, i, j], W, (1, 3))
     with forced(way, x, patch_bytes):
-        dx = convolution.input_gradient(dy, W, x.shape, window)
-    np.testing.assert_array_equal(dx, expected)
+        dx = convolution.input_gradient(dy, W, x.shape, window, pads)
+    (top, _), (left, _) = pads
+    np.testing.assert_array_equal(dx, expected[:, top : top + x.shape[1], left : left + x.shape[2]])
+    assert dx.dtype == dy.dtype
 
 
 @given(product=products())
@@ -135,7 +153,7 @@ def test_chunks_are_as_large_as_the_patches_of_an_image():
     with mock.patch.object(convolution, "chunks", wraps=convolution.chunks) as chunks:
         assert len([*convolution.patch_matrices(x, window)]) == 1
         with mock.patch.object(convolution, "is_cheaper", return_value=False):
-            convolution.input_gradient(dy, np.zeros((2, 3, 4, 8), np.float32), x.shape, window)
+            convolution.input_gradient(dy, np.zeros((2, 3, 4, 8), np.float32), x.shape, window, NO_PADS)
     with_bias, without = 4 * positions * (patch + 1), 4 * positions * patch
     assert chunks.call_args_list == [mock.call(7, with_bias), mock.call(7, without)]
 
@@ -183,8 +201,8 @@ def test_each_product_goes_the_cheaper_way(share_of_x, share_of_dy, sparse_calls
         mock.patch.object(kernels, "sum_patches", wraps=kernels.sum_patches) as sum_patches,
         mock.patch.object(kernels, "add_filters", wraps=kernels.add_filters) as add_filters,
     ):
-        convolution.weight_gradient(x, dy, W.shape, window)
-        convolution.input_gradient(dy, W, x.shape, window)
+        convolution.weight_gradient(x, dy, W.shape, window, NO_PADS)
+        convolution.input_gradient(dy, W, x.shape, window, NO_PADS)
     assert sum_patches.call_count + add_filters.call_count == sparse_calls
 
 
@@ -192,5 +210,6 @@ def test_each_product_goes_the_cheaper_way(share_of_x, share_of_dy, sparse_calls
 def test_pad_puts_zeros_around_and_crop_takes_them_off(pads):
     x = np.random.default_rng(0).random((2, 3, 4, 2))
     padded = convolution.pad(x, pads)
-    np.testing.assert_array_equal(padded, np.pad(x, ((0, 0), *pads, (0, 0))))
+    np.testing.assert_array_equal(padded, around(x, pads))
+    assert padded.shape[1:3] == convolution.padded_size(x.shape, pads)
     np.testing.assert_array_equal(convolution.crop(padded, pads), x)

@@ -5,6 +5,8 @@ import pytest
 
 from tinynet.initializers import Constant
 from tinynet.layers import Dense, ReLU
+from tinynet.layers import dense as dense_module
+from tinynet.layers.outer_products import OuterProducts
 
 X = np.array([[1.0, 2.0], [3.0, 4.0]])
 W = np.array([[1.0, 0.0, -1.0], [2.0, 1.0, 0.0]])
@@ -39,6 +41,20 @@ def test_gradients():
     np.testing.assert_array_equal(dx, [[1, 2], [0 - 100, 10 + 0]])  # each output's gradient, times its weights
     np.testing.assert_array_equal(grads["W"], [[1, 30, 300], [2, 40, 400]])  # each output's gradient, times its inputs
     np.testing.assert_array_equal(grads["b"], [1, 10, 100])  # summed over the batch
+
+
+@pytest.mark.parametrize(("large", "later"), [(6, True), (7, False)])
+def test_the_gradient_of_many_weights_is_added_up_later(monkeypatch, large, later):
+    monkeypatch.setattr(dense_module, "LARGE", large)
+    layer, dy = dense(), np.array([[1.0, 0.0, 0.0], [0.0, 10.0, 100.0]])
+    _, cache = layer.forward(X)
+    dx, grads = layer.backward_unsummed(dy, cache)
+    assert isinstance(grads["W"], OuterProducts) == later
+    dW = grads["W"].left().T @ grads["W"].right() if later else grads["W"]
+    np.testing.assert_array_equal(dW, [[1, 30, 300], [2, 40, 400]])
+    np.testing.assert_array_equal(grads["b"], [1, 10, 100])
+    np.testing.assert_array_equal(dx, [[1, 2], [-100, 10]])
+    assert layer.backward_unsummed(dy, cache, need_dx=False)[0] is None
 
 
 @pytest.mark.parametrize("activation", ["relu", ReLU()])

@@ -1,15 +1,17 @@
 """Every kernel against its plain NumPy twin of the same name, for random shapes: compiled, and as the Python it is.
 
-The numbers are small integers. All sums of them are exact, in float32 too, in whatever order they are taken: so the two
-must agree to the last bit, and entries tie all the time. With ``NUMBA_DISABLE_JIT=1`` these tests run the Python alone,
-and with ``NUMBA_BOUNDSCHECK=1`` they find indices that are out of bounds.
+The numbers are small integers, and rates are halves and quarters. All sums of them are exact, in float32 too, in
+whatever order they are taken: so the two must agree to the last bit, and entries tie all the time. (But for
+exponentials: see ``ulps``.) With ``NUMBA_DISABLE_JIT=1`` these tests run the Python alone, and with
+``NUMBA_BOUNDSCHECK=1`` they find indices that are out of bounds.
 
 A new kernel is one more line in ``TWINS``, with a function that draws its arguments.
 """
 
 import inspect
+import math
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,6 +26,9 @@ from tinynet import kernels, reference
 from tinynet.layers.window import Window
 
 Array = np.ndarray
+Pads = tuple[tuple[int, int], tuple[int, int]]
+
+NO_PADS = ((0, 0), (0, 0))
 
 
 @dataclass
@@ -41,6 +46,7 @@ class Setting:
     spare: int  # rows or columns that a patch matrix has beyond the patches
     zeros: float
     special: bool
+    least: float
     dtype: type
     seed: int
 
@@ -56,6 +62,17 @@ class Setting:
     def out(self) -> tuple[int, int]:
         """(out_h, out_w) in the padded image."""
         return Window(self.size, self.strides, "valid").output_size(*self.padded[1:3])
+
+    def padding_around(self) -> tuple[int, int, Pads, tuple[int, int]]:
+        """(h, w, pads, (out_h, out_w)): up to a window of zeros around an image, as many as the window needs."""
+        h, w = (self.h, self.w) if self.padding == "same" else self.padded[1:3]
+        (top, bottom), (left, right) = (self.rng.integers(0, k, 2).tolist() for k in self.size)
+        pads = (top + max(0, self.size[0] - h), bottom), (left + max(0, self.size[1] - w), right)
+        out = Window(self.size, self.strides, "valid").output_size(sum(pads[0]) + h, sum(pads[1]) + w)
+        return h, w, pads, out
+
+    def one_of(self, options: Sequence[Any]) -> Any:
+        return options[self.rng.integers(len(options))]
 
     def numbers(self, *shape: int, zeros: float = 0.0, special: bool = False) -> Array:
         """Small integers, a share of them zero; if ``special``, some are NaN, infinite or minus zero."""
@@ -86,37 +103,36 @@ def col2im(s: Setting) -> list[Any]:
 
 
 def sum_patches(s: Setting) -> list[Any]:
-    h, w = (s.h, s.w) if s.padding == "same" else s.padded[1:3]
-    pads = (top, bottom), (left, right) = [tuple(s.rng.integers(0, k, 2).tolist()) for k in s.size]
-    pads = ((top + max(0, s.size[0] - h), bottom), (left + max(0, s.size[1] - w), right))
-    out = Window(s.size, s.strides, "valid").output_size(sum(pads[0]) + h, sum(pads[1]) + w)
+    h, w, pads, out = s.padding_around()
     x, dy = s.numbers(s.n, h, w, s.c), s.dy(s.n, *out, s.filters)
     return [x, dy, s.numbers(s.filters, *s.size, s.c), *s.strides, pads]
 
 
+def add_filters(s: Setting) -> list[Any]:
+    h, w, pads, out = s.padding_around()
+    filters = s.numbers(s.filters, *s.size, s.c)
+    return [s.dy(s.n, *out, s.filters), filters, s.numbers(s.n, h, w, s.c), *s.strides, pads]
+
+
 def convolve(s: Setting) -> list[Any]:
-    return [
-        s.numbers(*s.padded, special=True),
-        s.numbers(*s.size, s.c, s.filters),
-        s.numbers(s.filters),
-        s.numbers(s.n, *s.out, s.filters),
-        *s.strides,
-    ]
+    h, w, pads, out = s.padding_around()
+    W, b = s.numbers(*s.size, s.c, s.filters), s.numbers(s.filters)
+    return [s.dy(s.n, h, w, s.c), W, b, s.numbers(s.n, *out, s.filters), *s.strides, pads, s.least]
 
 
 def matmul(s: Setting) -> list[Any]:
-    size, rows, transposed = s.c, s.h * s.w, s.padding == "same"
-    x = s.numbers(*((size, rows) if transposed else (rows, size)), special=True)
-    return [x, s.numbers(size, s.filters), s.numbers(s.filters), s.numbers(rows, s.filters), transposed]
+    all_rows, size, columns = s.h * s.w, s.c, s.filters
+    x_transposed, W_transposed = s.one_of([(False, False), (True, False), (False, True)])
+    x = s.dy(*((size, all_rows) if x_transposed else (all_rows, size)))
+    W = s.numbers(*((columns, size) if W_transposed else (size, columns)))
+    first = 0 if W_transposed else s.one_of(range(all_rows))
+    rows = all_rows if W_transposed else s.one_of(range(1, all_rows - first + 1))
+    return [x, W, s.numbers(columns), s.numbers(rows, columns), x_transposed, W_transposed, first, s.least]
 
 
-def add_filters(s: Setting) -> list[Any]:
-    return [
-        s.dy(s.n, *s.out, s.filters),
-        s.numbers(s.filters, *s.size, s.c),
-        s.numbers(*s.padded),
-        *s.strides,
-    ]
+def vecmat(s: Setting) -> list[Any]:
+    size, columns = s.h * s.c, s.filters
+    return [s.dy(1, size), s.numbers(size, columns), s.numbers(columns), s.numbers(1, columns), s.least]
 
 
 def average_pool(s: Setting) -> list[Any]:
@@ -156,12 +172,42 @@ def count_nonzero(s: Setting) -> list[Any]:
     return [s.dy(s.n, s.h, s.w, s.c)]
 
 
+def softmax(s: Setting) -> list[Any]:
+    x = s.one_of([1, 30]) * s.numbers(s.n * s.h, s.filters, special=True)  # exp(30 * 3) would overflow in float32
+    return [x, s.numbers(*x.shape)]
+
+
+def softmax_cross_entropy(s: Setting) -> list[Any]:
+    logits, dlogits = softmax(s)
+    n, k = logits.shape
+    classes = s.rng.integers(0, k, n).astype(s.one_of([np.int64, np.int32, np.uint8]))
+    return [logits, classes, s.numbers(n), dlogits]
+
+
+def decay(s: Setting) -> list[Any]:
+    return [s.numbers(s.n, s.h, s.c, special=True), s.one_of([0.0, 0.5, 0.75])]
+
+
+def sgd(s: Setting) -> list[Any]:
+    w, g, v = (s.numbers(s.n, s.h, s.c, special=special) for special in (False, True, False))
+    lr, momentum, nesterov = s.one_of([0.0, 0.5, 2.0]), s.one_of([0.5, 0.75, 1.0]), s.one_of([False, True])
+    return [w, g, s.one_of([v, v[:0]]), lr, momentum, nesterov]
+
+
+def adam(s: Setting) -> list[Any]:
+    """The gradient's running means are exact; only the last quotient and root are rounded, in one way only."""
+    w, g, m, v = (s.numbers(s.n, s.h, s.c, special=special) for special in (False, True, False, False))
+    beta_1, beta_2 = s.one_of([0.0, 0.5, 0.75]), s.one_of([0.0, 0.5, 0.75])
+    return [w, g, m, v * v, s.one_of([0.0, 0.5, 2.0]), beta_1, beta_2, s.one_of([1e-7, 0.5])]
+
+
 TWINS: dict[str, Callable[[Setting], list[Any]]] = {
     "im2col": im2col,
     "im2col_transposed": im2col_transposed,
     "col2im": col2im,
     "convolve": convolve,
     "matmul": matmul,
+    "vecmat": vecmat,
     "sum_patches": sum_patches,
     "add_filters": add_filters,
     "average_pool": average_pool,
@@ -171,7 +217,21 @@ TWINS: dict[str, Callable[[Setting], list[Any]]] = {
     "relu": relu,
     "relu_backward": relu_backward,
     "count_nonzero": count_nonzero,
+    "softmax": softmax,
+    "softmax_cross_entropy": softmax_cross_entropy,
+    "decay": decay,
+    "sgd": sgd,
+    "adam": adam,
 }
+
+
+def ulps(name: str, arguments: list[Any]) -> int:
+    """How far a kernel may be off its twin, in units of rounding of what is 1: not at all, but for exponentials.
+
+    NumPy's exponential and the compiler's are off by some ulps, and the sum of k of them is rounded k times.
+    """
+    return 8 + arguments[0].shape[1] if name.startswith("softmax") else 0
+
 
 steps = st.integers(1, 4)
 settings = st.builds(
@@ -187,12 +247,15 @@ settings = st.builds(
     spare=st.integers(0, 2),
     zeros=st.sampled_from([0.0, 0.5, 0.9, 1.0]),
     special=st.booleans(),
+    least=st.sampled_from([0.0, -math.inf, 2.0]),
     dtype=draw.dtypes,
     seed=draw.seeds,
 )
 
 
-def assert_twins_agree(function: Callable[..., Any], twin: Callable[..., Any], arguments: list[Any]) -> None:
+def assert_twins_agree(
+    function: Callable[..., Any], twin: Callable[..., Any], arguments: list[Any], ulps: int = 0
+) -> None:
     """Both return the same, and leave the same in the arrays that they are given: where they write, and where not."""
 
     def run(function: Callable[..., Any]) -> tuple[Any, list[Any]]:
@@ -202,21 +265,32 @@ def assert_twins_agree(function: Callable[..., Any], twin: Callable[..., Any], a
 
     (returned, after), (expected, expected_after) = run(function), run(twin)
     assert returned == expected
-    for got, wanted in zip(after, expected_after, strict=True):
-        np.testing.assert_array_equal(got, wanted)
+    for argument, got, wanted in zip(arguments, after, expected_after, strict=True):
+        if ulps and got.dtype.kind == "f" and not np.array_equal(wanted, argument, equal_nan=True):
+            tolerance = ulps * np.finfo(got.dtype).eps
+            np.testing.assert_allclose(got, wanted, rtol=tolerance, atol=tolerance)
+        else:
+            np.testing.assert_array_equal(got, wanted)
+
+
+def both(kernel: Callable[..., Any]) -> tuple[Callable[..., Any], Callable[..., Any]]:
+    """A kernel compiled, and as the Python it is."""
+    return kernel, getattr(kernel, "py_func", kernel)
 
 
 @pytest.mark.parametrize("name", TWINS)
 @given(setting=settings)
 def test_a_kernel_does_what_its_twin_does(name, setting):
-    assert_twins_agree(getattr(kernels, name), getattr(reference, name), TWINS[name](setting))
+    arguments = TWINS[name](setting)
+    assert_twins_agree(getattr(kernels, name), getattr(reference, name), arguments, ulps(name, arguments))
 
 
 @pytest.mark.parametrize("name", TWINS)
 @given(setting=settings)
 def test_the_python_of_a_kernel_does_what_its_twin_does(name, setting):
-    kernel = getattr(kernels, name)
-    assert_twins_agree(getattr(kernel, "py_func", kernel), getattr(reference, name), TWINS[name](setting))
+    _, python = both(getattr(kernels, name))
+    arguments = TWINS[name](setting)
+    assert_twins_agree(python, getattr(reference, name), arguments, ulps(name, arguments))
 
 
 def test_a_gradient_larger_than_the_list_of_its_entries():
@@ -242,14 +316,28 @@ def test_rows_are_as_far_apart_as_whole_vectors(size, pitch):
 
 
 @pytest.mark.parametrize(
-    ("vectors", "more", "run", "last"),
-    [(0, 1, 16, 1), (1, 0, 99, 0), (3, 1, 15, 0), (3, 2, 32, 2), (3, 2, 31, 0), (3, 2, 99, 2), (3, 3, 99, 0)],
+    ("width", "runs", "run", "last"),
+    [
+        (1, 1, 13, 1),  # two vectors of eight, at 2, and 8 for their sum, are less than 13
+        (1, 1, 12, 0),
+        (1, 2, 7, 1),
+        (1, 2, 6, 0),
+        (9, 2, 7, 1),
+        (17, 5, 100, 1),
+        (2, 1, 37, 2),  # twice 5 * 2 + 8
+        (2, 1, 36, 0),
+        (18, 5, 100, 2),
+        (3, 5, 100, 0),
+        (8, 5, 100, 0),
+        (16, 5, 100, 0),
+    ],
 )
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_the_last_columns_fill_too_little_of_a_vector(vectors, more, run, last, dtype):
-    itemsize = np.dtype(dtype).itemsize
-    width = vectors * (kernels.VECTOR_BYTES or 32) // itemsize + more
-    assert kernels._last_columns(np.uintp(width), np.uintp(run), itemsize) == last
+@pytest.mark.parametrize(("vector_bytes", "itemsize"), [(32, 4), (0, 4), (64, 8)])
+def test_the_last_columns_fill_too_little_of_a_vector(monkeypatch, vector_bytes, itemsize, width, runs, run, last):
+    """A vector has eight numbers in all of these cases."""
+    monkeypatch.setattr(kernels, "VECTOR_BYTES", vector_bytes)
+    _, last_columns = both(kernels._last_columns)
+    assert last_columns(np.uintp(width), np.uintp(runs), np.uintp(run), itemsize) == last
 
 
 @pytest.mark.parametrize("last", [1, 2])
@@ -259,21 +347,169 @@ def test_a_kernel_for_the_last_filters_of_convolve(dtype, last):
     rng = np.random.default_rng(0)
     shapes = (3, 7, 6, 20), (3, 2, 20, 16 + last), (16 + last,), (3, 5, 5, 16 + last)
     x, W, b, y = (rng.integers(-3, 4, shape).astype(dtype) for shape in shapes)
-    for function in (kernels.convolve, getattr(kernels.convolve, "py_func", kernels.convolve)):
-        assert_twins_agree(function, reference.convolve, [x, W, b, y, 1, 1])
+    for function in both(kernels.convolve):
+        for least in (-math.inf, 0.0):
+            assert_twins_agree(function, reference.convolve, [x, W, b, y, 1, 1, NO_PADS, least])
 
 
-@pytest.mark.parametrize("pads", [((0, 1), (0, 0)), ((1, 0), (0, 0)), ((0, 0), (0, 1)), ((0, 0), (1, 0))])
-def test_a_kernel_with_zeros_on_one_side_only_for_sum_patches(pads):
+TILE_AND_AROUND = [1, kernels.TILE - 1, kernels.TILE, kernels.TILE + 1, 2 * kernels.TILE, 2 * kernels.TILE + 1]
+
+
+@pytest.mark.parametrize("positions", TILE_AND_AROUND)
+@pytest.mark.parametrize("c", [1, 20])  # thin images, which may be blank, and others
+@pytest.mark.parametrize("pads", [NO_PADS, ((1, 1), (2, 0))])
+def test_a_kernel_for_few_positions_of_convolve(positions, c, pads):
+    """Rows that do not fill a tile overlap earlier ones, or lie in a room of their own."""
     rng = np.random.default_rng(0)
     (top, bottom), (left, right) = pads
-    shapes = (2, 4, 3, 2), (2, 3 + top + bottom, 2 + left + right, 3), (3, 2, 2, 2)
-    arguments = [*(rng.integers(-3, 4, shape).astype(np.float64) for shape in shapes), 1, 1, pads]
-    for function in (kernels.sum_patches, getattr(kernels.sum_patches, "py_func", kernels.sum_patches)):
-        assert_twins_agree(function, reference.sum_patches, arguments)
+    shapes = (1, 4 - top - bottom, positions + 2 - left - right, c), (4, 3, c, 17), (17,), (1, 1, positions, 17)
+    x, W, b, y = (rng.integers(-3, 4, shape).astype(np.float32) for shape in shapes)
+    for function in both(kernels.convolve):
+        assert_twins_agree(function, reference.convolve, [x, W, b, y, 1, 1, pads, 0.0])
 
 
-@pytest.mark.parametrize(("most", "runs"), [(1, 1), (2, 1), (3, 3), (4, 3), (5, 5), (6, 5), (100, 5)])
+@pytest.mark.parametrize(("x_transposed", "W_transposed"), [(False, False), (True, False), (False, True)])
+@pytest.mark.parametrize("columns", [3, kernels.COLUMNS, kernels.COLUMNS + 1, 2 * kernels.COLUMNS + 7])
+@pytest.mark.parametrize("rows", [*TILE_AND_AROUND, kernels.ROWS - 1, kernels.ROWS, kernels.ROWS + 1, 100])
+def test_a_kernel_for_any_number_of_rows_and_columns_of_matmul(rows, columns, x_transposed, W_transposed):
+    rng = np.random.default_rng(0)
+    first = 0 if W_transposed else 5
+    x, W, b, y = (
+        rng.integers(-3, 4, shape).astype(np.float32)
+        for shape in [(rows + 2 * first, 6), (6, columns), (columns,), (rows, columns)]
+    )
+    x, W = (
+        np.ascontiguousarray(array.T) if transposed else array
+        for array, transposed in [(x, x_transposed), (W, W_transposed)]
+    )
+    arguments = [x, W, b, y, x_transposed, W_transposed, first, 0.0]
+    assert_twins_agree(kernels.matmul, reference.matmul, arguments)
+    if rows * columns < 1000:
+        assert_twins_agree(both(kernels.matmul)[1], reference.matmul, arguments)
+
+
+@pytest.mark.parametrize(
+    "pads", [((0, 1), (0, 0)), ((1, 0), (0, 0)), ((0, 0), (0, 1)), ((0, 0), (1, 0)), ((1, 2), (3, 0))]
+)
+@pytest.mark.parametrize("name", ["sum_patches", "add_filters", "convolve"])
+def test_a_kernel_with_zeros_on_some_sides_only(name, pads):
+    rng = np.random.default_rng(0)
+    (top, bottom), (left, right) = pads
+    shapes = (2, 4, 3, 2), (2, 3 + top + bottom, 2 + left + right, 3), (3, 2, 2, 2), (2, 2, 2, 3), (3,)
+    x, dy, filters, W, b = (rng.integers(-3, 4, shape).astype(np.float64) for shape in shapes)
+    arguments = {
+        "sum_patches": [x, dy, filters, 1, 1, pads],
+        "add_filters": [dy, filters, x, 1, 1, pads],
+        "convolve": [x, W, b, dy, 1, 1, pads, -math.inf],
+    }[name]
+    for function in both(getattr(kernels, name)):
+        assert_twins_agree(function, getattr(reference, name), arguments)
+
+
+@pytest.mark.parametrize("stride", [1, 40])
+def test_a_kernel_for_more_images_than_are_padded_at_a_time(stride):
+    """With the larger stride the last image has fewer positions than a tile. Nothing is left of the images before."""
+    x = np.random.default_rng(0).integers(-3, 4, (9, 60, 60, 1)).astype(np.float64)
+    x[:8, 10:] = np.nan
+    window, pads = Window((3, 3), (stride, stride), "valid"), ((2, 2), (1, 3))
+    at_a_time = kernels.PADDED_BYTES // (64 * 64 * x.itemsize)
+    positions = math.prod(window.output_size(64, 64))
+    assert 2 * at_a_time < len(x) == 2 * at_a_time + 1
+    assert (positions < kernels.TILE <= at_a_time * positions) == (stride == 40)
+    W, b = np.ones((3, 3, 1, 2)), np.array([1.0, 2.0])
+    y = np.empty((9, *window.output_size(64, 64), 2))
+    assert_twins_agree(kernels.convolve, reference.convolve, [x, W, b, y, stride, stride, pads, 0.0])
+
+
+def blank_images(c: int, w: int) -> Array:
+    """Images of zeros, but for one entry, which is at another place in each; the last one is all zero."""
+    size = 6 * w * c
+    return np.vstack([np.eye(size, dtype=np.float32), np.zeros((1, size), np.float32)]).reshape(-1, 6, w, c)
+
+
+@pytest.mark.parametrize("entry", [1.0, np.nan, np.inf])
+@pytest.mark.parametrize("strides", [(1, 1), (2, 4)])  # one vector to look at, or several
+@pytest.mark.parametrize(("c", "w"), [(1, 5), (1, 17), (2, 9)])  # several rows of positions in a tile, or not
+@pytest.mark.parametrize("pads", [NO_PADS, ((1, 2), (2, 1))])
+def test_a_kernel_overlooks_no_entry_of_a_blank_image_of_convolve(entry, strides, c, w, pads):
+    x = blank_images(c, w)
+    x[x != 0] = entry
+    rng = np.random.default_rng(0)
+    W, b = rng.integers(1, 4, (5, 4, c, 3)).astype(np.float32), np.array([-2, 0, 2], np.float32)
+    padded_h, padded_w = 6 + sum(pads[0]), w + sum(pads[1])
+    y = np.full((len(x), *Window((5, 4), strides, "valid").output_size(padded_h, padded_w), 3), 7, np.float32)
+    for least in (-math.inf, 0.0, 2.0):
+        assert_twins_agree(kernels.convolve, reference.convolve, [x, W, b, y, *strides, pads, least])
+    few = [x[-8:], W, b, y[-8:], *strides, pads, 0.0]
+    assert_twins_agree(both(kernels.convolve)[1], reference.convolve, few)
+
+
+@given(
+    setting=settings,
+    w=st.integers(1, 30),
+    c=st.sampled_from([1, 2]),
+    weight=st.sampled_from([None, np.inf, -np.inf, np.nan]),
+)
+def test_a_kernel_leaves_background_out_of_convolve_where_it_makes_no_difference(setting, w, c, weight):
+    """Zero times infinity is not zero: a weight that is not finite shows everywhere."""
+    setting.zeros, setting.c, setting.w = 0.95, c, w
+    x, W, *others = convolve(setting)
+    if weight is not None:
+        W.reshape(-1)[setting.rng.integers(W.size)] = weight
+    for function in both(kernels.convolve):
+        assert_twins_agree(function, reference.convolve, [x, W, *others])
+
+
+def mostly_blank() -> list[Any]:
+    """Arguments of convolve: two images with an entry every now and then, five weights by five, four filters."""
+    rng = np.random.default_rng(0)
+    x = draw.normal(0, (2, 20, 20, 1), np.float32, zeros=0.98)
+    W, b = rng.standard_normal((5, 5, 1, 4)).astype(np.float32), rng.standard_normal(4).astype(np.float32)
+    return [x, W, b, np.zeros((2, 20, 20, 4), np.float32), 1, 1, ((2, 2), (2, 2)), -math.inf]
+
+
+def test_what_is_left_out_of_convolve_would_have_given_the_same_bits():
+    """A filter more, of infinite weights, and nothing is left out; the others give what they gave without it."""
+    x, W, b, y, *others = mostly_blank()
+    more = np.concatenate([W, np.full((5, 5, 1, 1), np.inf, np.float32)], axis=3)
+    everything = np.zeros((2, 20, 20, 5), np.float32)
+    kernels.convolve(x, W, b, y, *others)
+    with np.errstate(invalid="ignore"):
+        kernels.convolve(x, more, np.append(b, b[:1]), everything, *others)
+    assert np.isnan(everything[..., 4]).all()
+    assert 100 < (y == b).all(axis=3).sum() < 700, "some positions see an entry, and some see none"
+    np.testing.assert_array_equal(y.view(np.int32), everything[..., :4].copy().view(np.int32))
+
+
+def test_what_is_left_out_of_convolve_is_what_is_blank(monkeypatch):
+    left_out: list[int] = []
+    leave_out_blank = both(kernels._leave_out_blank)[1]
+
+    def note(*arguments: Any) -> Any:
+        count = leave_out_blank(*arguments)
+        left_out.append(len(arguments[2]) - count)
+        return count
+
+    monkeypatch.setattr(kernels, "_leave_out_blank", note)
+    python = both(kernels.convolve)[1]
+    x, W, b, y, *others = mostly_blank()
+    python(x, W, b, y, *others)
+    seen = np.lib.stride_tricks.sliding_window_view(np.pad(x[..., 0], ((0, 0), (2, 2), (2, 2))), (5, 5), (1, 2))
+    in_use = (seen != 0).any(axis=(-2, -1)).reshape(-1)
+    firsts = [min(first, in_use.size - kernels.TILE) for first in range(0, in_use.size, kernels.TILE)]
+    blank = sum(not in_use[first : first + kernels.TILE].any() for first in firsts)
+    assert 0 < sum(left_out) <= blank, "blank tiles that lie in two rows of the image may be too long"
+    left_out.clear()
+    for weight in (np.inf, np.nan):
+        W[2, 1, 0, 3] = weight
+        with np.errstate(invalid="ignore"):
+            python(x, W, b, y, *others)
+    wide = [np.zeros((1, 6, 12, 8)), np.ones((2, 2, 8, 3)), np.ones(3), np.empty((1, 5, 11, 3))]
+    python(*wide, 1, 1, NO_PADS, 0.0)
+    assert left_out == []
+
+
+@pytest.mark.parametrize(("most", "runs"), [(1, 1), (2, 1), (3, 1), (4, 1), (5, 5), (6, 5), (100, 5)])
 def test_as_many_runs_at_once_as_there_is_code_for(most, runs):
     assert kernels._runs_of(np.uintp(most)) == runs
 

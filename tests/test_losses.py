@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 import pytest
+from strategies import lay_out
 
 from tinynet import losses
 from tinynet.losses import CategoricalCrossentropy, SparseCategoricalCrossentropy, get_loss, softmax_cross_entropy
@@ -42,6 +43,66 @@ def test_a_sure_and_wrong_network_has_a_large_loss_and_a_gradient_that_can_still
     values, gradient = softmax_cross_entropy(np.array([[1000.0, 0.0]]), np.array([1]))
     np.testing.assert_array_equal(values, [1000])
     np.testing.assert_array_equal(gradient, [[1, -1]])
+
+
+def test_logits_of_any_layout_and_dtype():
+    values, gradient = softmax_cross_entropy(LOGITS, np.array([1, 0]))
+    for layout in ("F", "every second", "backwards", "read-only"):
+        classes = np.array([1, 2, 0, 2])[::2] if layout == "every second" else lay_out(np.array([1, 0]), layout)
+        others, other_gradient = softmax_cross_entropy(lay_out(LOGITS, layout), classes)
+        np.testing.assert_array_equal(others, values)
+        np.testing.assert_array_equal(other_gradient, gradient)
+    for dtype, expected in ((int, np.float64), (np.float16, np.float32), (np.uint8, np.float32)):
+        others, other_gradient = softmax_cross_entropy(np.ones((2, 2), dtype), np.array([1, 0], np.uint8))
+        np.testing.assert_allclose(others, LOG_2, rtol=1e-7)
+        np.testing.assert_array_equal(other_gradient, [[0.5, -0.5], [-0.5, 0.5]])
+        assert others.dtype == other_gradient.dtype == expected
+
+
+@pytest.mark.parametrize(
+    ("dtype", "expected"),
+    [
+        (np.float16, np.float32),
+        (">f4", np.float32),
+        (">f8", np.float64),
+        (np.longdouble, np.float64),
+        (int, np.float64),
+    ],
+)
+@pytest.mark.parametrize("labels", [">i4", np.uint8, np.int64])
+def test_logits_and_classes_of_other_types(dtype, expected, labels):
+    logits = np.array([[1, 0, 2], [0, 3, 1]])
+    values, gradient = softmax_cross_entropy(logits.astype(dtype), np.array([2, 0], labels))
+    wanted = softmax_cross_entropy(logits.astype(expected), np.array([2, 0]))
+    np.testing.assert_array_equal(values, wanted[0])
+    np.testing.assert_array_equal(gradient, wanted[1])
+    assert values.dtype == gradient.dtype == expected
+
+
+def test_no_samples_have_no_losses():
+    values, gradient = softmax_cross_entropy(np.zeros((0, 3)), np.zeros(0, int))
+    assert (values.shape, gradient.shape) == ((0,), (0, 3))
+
+
+@pytest.mark.parametrize(
+    ("logits", "classes", "message"),
+    [
+        (np.zeros(3), np.array(1), r"logits of shape \(n, k\), real numbers, got shape \(3,\)"),
+        (np.zeros((2, 3, 1)), np.array([0, 1]), r"logits of shape \(n, k\), real numbers, got shape \(2, 3, 1\)"),
+        (np.zeros((2, 0)), np.array([0, 1]), r"logits of shape \(n, k\), .* got shape \(2, 0\) and dtype float64\.$"),
+        (LOGITS * 1j, np.array([1, 0]), r"real numbers, got shape \(2, 3\) and dtype complex128\.$"),
+        (LOGITS, np.array([1]), r"one integer for each of the 2 rows of logits, got classes of shape \(1,\)"),
+        (LOGITS, np.array([1, 0, 2]), r"one integer for each of the 2 rows of logits, got classes of shape \(3,\)"),
+        (LOGITS, np.array([[1], [0]]), r"classes of shape \(2, 1\) and dtype int64\.$"),
+        (LOGITS, np.array([1.0, 0.0]), r"classes of shape \(2,\) and dtype float64\.$"),
+        (LOGITS, np.array([True, False]), r"classes of shape \(2,\) and dtype bool\.$"),
+        (LOGITS, np.array([0, 3]), r"classes in 0\.\.2, one for each column of logits, got values from 0 to 3\.$"),
+        (LOGITS, np.array([-1, 2]), r"classes in 0\.\.2, one for each column of logits, got values from -1 to 2\.$"),
+    ],
+)
+def test_classes_that_do_not_fit_the_logits_are_refused(logits, classes, message):
+    with pytest.raises(ValueError, match=f"^softmax_cross_entropy takes .*{message}"):
+        softmax_cross_entropy(logits, classes)
 
 
 def test_nan_logits_give_a_nan_loss():

@@ -100,6 +100,37 @@ def test_blas_is_held_to_one_thread_until_the_last_user_leaves():
         assert blas_threads() == before
 
 
+class Library:
+    """What threadpoolctl says of a library: how many threads it has, and that it can be told."""
+
+    def __init__(self, num_threads: int):
+        self.num_threads = num_threads
+
+    def get_num_threads(self) -> int:
+        return self.num_threads
+
+    def set_num_threads(self, num_threads: int) -> None:
+        self.num_threads = num_threads
+
+
+def test_each_library_gets_its_number_of_threads_back_after_an_error_too(monkeypatch):
+    libraries = [Library(3), Library(5)]
+    monkeypatch.setattr(parallel, "_blas_libraries", lambda: libraries)
+    with parallel.single_threaded_blas():
+        libraries[0].num_threads = 2  # while it is held, somebody else changes it: that is lost
+    assert [library.num_threads for library in libraries] == [3, 5]
+    libraries[1].num_threads = 7
+    with pytest.raises(KeyError, match=r"\[1, 1\]"), parallel.single_threaded_blas(), parallel.single_threaded_blas():
+        raise KeyError([library.num_threads for library in libraries])
+    assert [library.num_threads for library in libraries] == [3, 7]
+
+
+def test_the_libraries_are_those_of_blas():
+    found = [library.filepath for library in parallel._blas_libraries()]
+    assert found == [library["filepath"] for library in parallel.ThreadpoolController().select(user_api="blas").info()]
+    assert parallel._blas_libraries() is parallel._blas_libraries()
+
+
 def test_the_threads_are_kept_for_the_next_batch():
     assert parallel._pool(3) is parallel._pool(3)
 

@@ -3,6 +3,7 @@
 Numbers are small integers, whose sums are exact in any order: results must agree bit for bit.
 """
 
+import math
 from typing import Any
 from unittest import mock
 
@@ -30,39 +31,83 @@ def integers(seed: int, *shape: int, dtype: Any = np.float32, layout: str = "C")
 
 
 @ways
-@given(n=few_or_many, size=few_or_many, columns=few_or_many, seed=draw.seeds, dtype=draw.dtypes, layout=draw.layouts)
-def test_three_products(by_kernel, n, size, columns, seed, dtype, layout):
+@given(
+    n=few_or_many,
+    size=few_or_many,
+    columns=few_or_many,
+    rows=st.tuples(st.floats(0, 1), st.floats(0, 1)).map(sorted),
+    least=st.sampled_from([0.0, -math.inf, 2.0]),
+    seed=draw.seeds,
+    dtype=draw.dtypes,
+    layout=draw.layouts,
+)
+def test_three_products(by_kernel, n, size, columns, rows, least, seed, dtype, layout):
+    """All of two of them, and some rows of the third: as many as the share of ``rows``, and one at least."""
     x, W, b, dy = (
         integers(seed + i, *shape, dtype=dtype, layout=layout)
         for i, shape in enumerate([(n, size), (size, columns), (columns,), (n, columns)])
     )
-    dW = np.full((size, columns), 7, dtype)
-    with forced(by_kernel), mock.patch.object(kernels, "matmul", wraps=kernels.matmul) as matmul:
-        y, dx = products.times(x, W, b), products.times_transposed(dy, W)
-        products.transposed_times(x, dy, dW)
-    np.testing.assert_array_equal(y, x @ W + b)
+    start, stop = int(rows[0] * (size - 1)), int(rows[1] * (size - 1)) + 1
+    dW = np.full((stop - start, columns), 7, dtype)
+    with (
+        forced(by_kernel),
+        mock.patch.object(kernels, "matmul", wraps=kernels.matmul) as matmul,
+        mock.patch.object(kernels, "vecmat", wraps=kernels.vecmat) as vecmat,
+    ):
+        y, dx = products.times(x, W, b, least), products.times_transposed(dy, W)
+        products.transposed_times(x, dy, slice(start, stop), dW)
+    expected = x @ W + b
+    np.testing.assert_array_equal(y, np.where(expected < least, least, expected))
     np.testing.assert_array_equal(dx, dy @ W.T)
-    np.testing.assert_array_equal(dW, x.T @ dy)
+    np.testing.assert_array_equal(dW, (x.T @ dy)[start:stop])
     assert y.dtype == dx.dtype == dtype
-    assert matmul.call_count == 3 * by_kernel
+    assert vecmat.call_count == (n == 1)
+    assert matmul.call_count == (3 - (n == 1)) * by_kernel
+
+
+@ways
+@pytest.mark.parametrize(("n", "cache_bytes", "by_vecmat"), [(1, 48, True), (1, 47, False), (2, 48, False)])
+def test_a_single_row_has_a_kernel_of_its_own_while_all_weights_stay_in_the_cache(by_kernel, n, cache_bytes, by_vecmat):
+    x, W, b = integers(0, n, 4), integers(1, 4, 3), integers(2, 3)  # 48 bytes of weights
+    with (
+        forced(by_kernel),
+        mock.patch.object(products, "CACHE_BYTES", cache_bytes),
+        mock.patch.object(kernels, "vecmat", wraps=kernels.vecmat) as vecmat,
+        mock.patch.object(kernels, "matmul", wraps=kernels.matmul) as matmul,
+    ):
+        y = products.times(x, W, b, 0.0)
+    np.testing.assert_array_equal(y, np.maximum(x @ W + b, 0))
+    assert (vecmat.called, matmul.called) == (by_vecmat, by_kernel and not by_vecmat)
+
+
+def test_which_factors_must_stay_in_the_cache():
+    """Those whose rows are multiplied, and then those whose columns are taken some at a time."""
+    x, W, b, dy = integers(0, 9, 5), integers(1, 5, 3), integers(2, 3), integers(3, 9, 3)
+    with mock.patch.object(products, "_stays_in_cache", return_value=False) as asked:
+        products.times(x, W, b, 0.0)
+        products.times_transposed(dy, W)
+        products.transposed_times(x, dy, slice(1, 3), np.empty((2, 3), np.float32))
+    for call, factors in zip(asked.call_args_list, [(x, W), (W, dy.T), (x.T[1:3], dy)], strict=True):
+        for given_, expected in zip(call.args, factors, strict=True):
+            np.testing.assert_array_equal(given_, expected)
 
 
 @pytest.mark.parametrize(
     ("rows", "size", "dtype", "stays"),
     [
-        (6, 4096, np.float32, True),  # 64 columns of 4096 numbers are 1 MB
-        (6, 4097, np.float32, False),
+        (8, 5461, np.float32, True),  # 48 columns of 5461 numbers are almost 1 MB
+        (8, 5462, np.float32, False),
         (100, 1, np.float32, True),
-        (6, 2048, np.float64, True),
-        (6, 2049, np.float64, False),
-        (5, 1, np.float32, False),  # the kernel takes six rows at a time
+        (8, 2730, np.float64, True),
+        (8, 2731, np.float64, False),
+        (7, 1, np.float32, False),  # the kernel takes eight rows at a time
     ],
 )
 def test_the_kernel_multiplies_where_its_columns_stay_in_the_cache(rows, size, dtype, stays):
     left, right = np.empty((rows, size), dtype), np.empty((size, 2), dtype)
-    with mock.patch.object(kernels, "VECTOR_BYTES", 32):
+    with mock.patch.multiple(kernels, VECTOR_BYTES=32, TILE=8, COLUMNS=48):
         assert products._stays_in_cache(left, right) == stays
-    with mock.patch.object(kernels, "VECTOR_BYTES", 0):
+    with mock.patch.multiple(kernels, VECTOR_BYTES=0, TILE=8, COLUMNS=48):
         assert not products._stays_in_cache(left, right), "without vectors BLAS is faster"
 
 
@@ -74,6 +119,5 @@ def test_outer_products_keep_all_samples_in_order(parts):
         total += OuterProducts(*pair)
     lefts, rights = zip(*pairs, strict=True)
     np.testing.assert_array_equal(total.left(), np.concatenate(lefts))
-    np.testing.assert_array_equal(total.left(slice(1, 3)), np.concatenate(lefts)[:, 1:3])
     np.testing.assert_array_equal(total.right(), np.concatenate(rights))
     assert total.shape == (3, 4)

@@ -123,6 +123,15 @@ def test_gradients_that_do_not_fit_are_refused_before_anything_moves(grads, mess
     assert sgd.iterations == 0
 
 
+def test_a_parameter_that_cannot_be_written_is_refused_before_anything_moves():
+    sgd, params = SGD(0.5), {"w": np.zeros(2), "b": np.zeros(2)}
+    params["b"].flags.writeable = False
+    with pytest.raises(ValueError, match=r"SGD\.step: b is read-only.* copy it"):
+        sgd.step(params, {"w": np.ones(2), "b": np.ones(2)})
+    np.testing.assert_array_equal(params["w"], [0, 0])
+    assert sgd.iterations == 0
+
+
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [
