@@ -32,6 +32,8 @@ Array = npt.NDArray[Any]
 IMAGES, SIZE, K, CHANNELS, FILTERS = 32, 14, 5, 20, 50  # of the second convolution
 INPUTS, UNITS = 2450, 500  # of the first dense layer
 WINDOW, NO_PADS = (2, 2, 2, 2), ((0, 0), (0, 0))  # of pooling: its size and its strides
+SAME = ((2, 2), (2, 2))  # zeros around an image
+LEAST = 0.0  # of what products with a ReLU come to
 
 
 def main() -> None:
@@ -65,11 +67,11 @@ def cases(images: int = IMAGES) -> dict[str, tuple[list[Any], Callable[..., Any]
     def zeros(*shape: int) -> Array:
         return np.zeros(shape, np.float32)
 
-    padded, first_padded = SIZE + K - 1, 2 * SIZE + K - 1
-    x, first_x = normal(images, padded, padded, CHANNELS), normal(images, first_padded, first_padded, 1)
+    x, first_x = normal(images, SIZE, SIZE, CHANNELS), normal(images, 2 * SIZE + K - 1, 2 * SIZE + K - 1, 1)
+    padded = np.pad(x, ((0, 0), *SAME, (0, 0)))
     patches = zeros(images * SIZE**2, K * K * CHANNELS)
     first_patches = zeros(K * K, images * (2 * SIZE) ** 2)
-    filters = normal(FILTERS, K, K, CHANNELS)
+    filters, weights, logits = normal(FILTERS, K, K, CHANNELS), (INPUTS, UNITS), normal(images, 10)
 
     image = np.maximum(normal(images, 2 * SIZE, 2 * SIZE, CHANNELS), 0)
     pooled, dx = zeros(images, SIZE, SIZE, CHANNELS), zeros(*image.shape)
@@ -77,16 +79,20 @@ def cases(images: int = IMAGES) -> dict[str, tuple[list[Any], Callable[..., Any]
     reference.max_pool(image, *WINDOW, NO_PADS, pooled, argmax)
 
     return {
-        "im2col": ([x, K, K, 1, 1, patches], im2col),
+        "im2col": ([padded, K, K, 1, 1, patches], im2col),
         "im2col_transposed": ([first_x, K, K, 1, 1, first_patches], im2col_transposed),
-        "col2im": ([normal(*patches.shape), zeros(*x.shape), K, K, 1, 1], col2im),
-        "convolve": ([x, normal(K, K, CHANNELS, FILTERS), normal(FILTERS), zeros(*sparse.shape), 1, 1], convolve),
+        "col2im": ([normal(*patches.shape), zeros(*padded.shape), K, K, 1, 1], col2im),
+        "convolve": (
+            [x, normal(K, K, CHANNELS, FILTERS), normal(FILTERS), zeros(*sparse.shape), 1, 1, SAME, LEAST],
+            convolve,
+        ),
         "matmul": (
-            [normal(images, INPUTS), normal(INPUTS, UNITS), normal(UNITS), zeros(images, UNITS), False],
+            [normal(images, INPUTS), normal(*weights), normal(UNITS), zeros(images, UNITS), False, False, 0, LEAST],
             matmul,
         ),
-        "sum_patches": ([x, sparse, zeros(*filters.shape), 1, 1, NO_PADS], sum_patches),
-        "add_filters": ([sparse, filters, zeros(*x.shape), 1, 1], add_filters),
+        "vecmat": ([normal(1, INPUTS), normal(*weights), normal(UNITS), zeros(1, UNITS), LEAST], vecmat),
+        "sum_patches": ([x, sparse, zeros(*filters.shape), 1, 1, SAME], sum_patches),
+        "add_filters": ([sparse, filters, zeros(*x.shape), 1, 1, SAME], add_filters),
         "count_nonzero": ([sparse], reference.count_nonzero),
         "max_pool": ([image, *WINDOW, NO_PADS, pooled.copy(), argmax.copy()], max_pool),
         "max_pool_backward": ([normal(*pooled.shape), argmax, dx], max_pool_backward),
@@ -94,6 +100,17 @@ def cases(images: int = IMAGES) -> dict[str, tuple[list[Any], Callable[..., Any]
         "average_pool_backward": ([normal(*pooled.shape), *WINDOW, NO_PADS, dx], average_pool_backward),
         "relu": ([normal(*image.shape), dx], reference.relu),
         "relu_backward": ([normal(*image.shape), image, dx], relu_backward),
+        "softmax": ([logits, zeros(*logits.shape)], reference.softmax),
+        "softmax_cross_entropy": (
+            [logits, rng.integers(0, 10, images), zeros(images), zeros(*logits.shape)],
+            reference.softmax_cross_entropy,
+        ),
+        "decay": ([normal(*weights), 1e-6], reference.decay),
+        "sgd": ([normal(*weights), normal(*weights), normal(*weights), 1e-6, 0.9, True], reference.sgd),
+        "adam": (
+            [normal(*weights), normal(*weights), zeros(*weights), zeros(*weights), 1e-6, 0.9, 0.999, 1e-7],
+            reference.adam,
+        ),
     }
 
 
@@ -160,31 +177,42 @@ def col2im(patches: Array, x: Array, k_h: int, k_w: int, s_h: int, s_w: int) -> 
         x[:, i : i + out_h * s_h : s_h, j : j + out_w * s_w : s_w] += windows[:, :, :, i, j]
 
 
-def convolve(x: Array, W: Array, b: Array, y: Array, s_h: int, s_w: int) -> None:
+def convolve(x: Array, W: Array, b: Array, y: Array, s_h: int, s_w: int, pads: Any, least: float) -> None:
     k_h, k_w, c, filters = W.shape
     patches = np.empty((y.size // filters, k_h * k_w * c), x.dtype)
-    im2col(x, k_h, k_w, s_h, s_w, patches)
+    im2col(np.pad(x, ((0, 0), *pads, (0, 0))), k_h, k_w, s_h, s_w, patches)
     np.matmul(patches, W.reshape(-1, filters), out=y.reshape(-1, filters))
     y += b
+    np.maximum(y, least, out=y)
 
 
-def matmul(x: Array, W: Array, b: Array, y: Array, transposed: bool) -> None:
+def matmul(
+    x: Array, W: Array, b: Array, y: Array, x_transposed: bool, W_transposed: bool, first: int, least: float
+) -> None:
     """For the whole of x @ W + b."""
+    vecmat(x, W, b, y, least)
+
+
+def vecmat(x: Array, W: Array, b: Array, y: Array, least: float) -> None:
     np.matmul(x, W, out=y)
     y += b
+    np.maximum(y, least, out=y)
 
 
 def sum_patches(x: Array, dy: Array, sums: Array, s_h: int, s_w: int, pads: Any) -> None:
-    """For an image that has its zeros around it already."""
     filters, k_h, k_w, c = sums.shape
     patches = np.empty((dy.size // filters, k_h * k_w * c), x.dtype)
-    im2col(x, k_h, k_w, s_h, s_w, patches)
+    im2col(np.pad(x, ((0, 0), *pads, (0, 0))), k_h, k_w, s_h, s_w, patches)
     sums += (dy.reshape(-1, filters).T @ patches).reshape(sums.shape)
 
 
-def add_filters(dy: Array, filters: Array, x: Array, s_h: int, s_w: int) -> None:
+def add_filters(dy: Array, filters: Array, x: Array, s_h: int, s_w: int, pads: Any) -> None:
     number, k_h, k_w, _ = filters.shape
-    col2im(dy.reshape(-1, number) @ filters.reshape(number, -1), x, k_h, k_w, s_h, s_w)
+    (top, bottom), (left, right) = pads
+    n, h, w, c = x.shape
+    padded = np.zeros((n, top + h + bottom, left + w + right, c), x.dtype)
+    col2im(dy.reshape(-1, number) @ filters.reshape(number, -1), padded, k_h, k_w, s_h, s_w)
+    x[...] = padded[:, top : top + h, left : left + w]
 
 
 def max_pool(x: Array, k_h: int, k_w: int, s_h: int, s_w: int, pads: Any, y: Array, argmax: Array) -> None:
