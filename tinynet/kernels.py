@@ -60,6 +60,11 @@ def jit(function: Function) -> Function:
         return numba.njit(**SETTINGS)(function)  # type: ignore[no-any-return]
 
 
+def inline(function: Function) -> Function:
+    """Compile as a part of the kernel that calls it: for what only one does, that takes half as long."""
+    return numba.njit(inline="always", **SETTINGS)(function)  # type: ignore[no-any-return]
+
+
 @jit
 def im2col(x: Array, k_h: int, k_w: int, s_h: int, s_w: int, patches: Array) -> None:
     """Twin: ``reference.im2col``. A patch is k_h runs of k_w * c numbers that lie side by side in the image."""
@@ -153,7 +158,7 @@ def _copy_runs(source: Array, run: Any, runs: Any, target: Array, pitch: Any, ne
             s += run
 
 
-@jit
+@inline
 def _last_columns(width: Any, runs: Any, run: Any, itemsize: Any) -> Any:
     """How many columns, after whole vectors of them, are better multiplied on their own, along runs of numbers."""
     lanes = uint((VECTOR_BYTES or 32) // itemsize)
@@ -161,15 +166,19 @@ def _last_columns(width: Any, runs: Any, run: Any, itemsize: Any) -> Any:
     return last if last <= FEW and last * (vectors * runs * uint(2) + uint(8)) < runs * run else uint(0)
 
 
-@jit
+@inline
 def _columns_as_runs(weights: Array, pitch: Any, first: Any, last: Any, runs: Any, run: Any) -> tuple[Array, Any]:
-    """The last columns of a matrix of ``runs`` times ``run`` rows, in a row, and how far apart the runs are."""
+    """The last columns of a matrix of ``runs`` times ``run`` rows, in a row, and how far apart the runs are.
+
+    There is room for FEW of them; those that are not there are zero.
+    """
     last_pitch = _to_pitch(run)
-    columns = _aligned(last * runs * last_pitch, weights.dtype)
-    for f in range(last):
+    columns = _aligned(uint(FEW) * runs * last_pitch, weights.dtype)
+    for f in range(uint(FEW)):
         for i in range(runs):
             for k in range(run):
-                columns[(f * runs + i) * last_pitch + k] = weights[(i * run + k) * pitch + first + f]
+                weight = weights[(i * run + k) * pitch + first + f] if f < last else weights.dtype.type(0)
+                columns[(f * runs + i) * last_pitch + k] = weight
     return columns, last_pitch
 
 
@@ -252,7 +261,7 @@ def convolve(x: Array, W: Array, b: Array, y: Array, s_h: int, s_w: int, pads: A
                 products[uint(first * out_h * out_w) * width + r] = target[r]
 
 
-@jit
+@inline
 def _leave_out_blank(
     source: Array,
     starts: Array,
@@ -955,7 +964,7 @@ def _products_of(rows: int, *, ahead: bool = False) -> Any:
     ) -> None:
         build = code.builder
         corners = [build.gep(x, [code.element(starts, build.add(p, code.integer(i)))]) for i in range(rows)]
-        for r, vectors in code.blocks(width, min(4, SUMS // rows), halves=VECTOR_BYTES == 64):
+        for r, vectors in code.blocks(width, min(4, SUMS // rows), halves=VECTOR_BYTES == 64 and not ahead):
             sums = [[code.variable(vector.load(b, r)) for vector in vectors] for _ in corners]
             place = code.variable(build.add(w, r))
             with cgutils.for_range(build, runs) as i:
@@ -1039,25 +1048,24 @@ def _dots_of(rows: int) -> Any:
         build = code.builder
         corners = [build.gep(x, [code.element(starts, build.add(p, code.integer(i)))]) for i in range(rows)]
         size = build.mul(runs, pitch)
-        for columns in code.cases(width, (1, FEW)):
-            zeros = _Vector(code, code.lanes, 0).zeros
-            sums = [[code.variable(zeros) for _ in range(columns)] for _ in corners]
-            with cgutils.for_range(build, runs) as i:
-                run_starts = [build.gep(corner, [build.mul(i.index, next_run)]) for corner in corners]
-                first = build.mul(i.index, pitch)
-                weights = [build.gep(W, [build.add(first, build.mul(size, code.integer(f)))]) for f in range(columns)]
-                for k, (vector,) in code.blocks(run, 1):
-                    factors = [vector.load(column, k) for column in weights]
-                    for start, totals in zip(run_starts, sums, strict=True):
-                        numbers = vector.load(start, k)
-                        for total, factor in zip(totals, factors, strict=True):
-                            code.add_product(total, numbers, factor)
-            for i, totals in enumerate(sums):
-                to = build.add(t, build.mul(next_t, code.integer(i)))
-                for f, total in enumerate(totals):
-                    bias = code.element(b, code.integer(f))
-                    value = code.at_least(least, code.sum(bias, build.load(total)))
-                    build.store(value, build.gep(y, [build.add(to, code.integer(f))]))
+        zeros = _Vector(code, code.lanes, 0).zeros
+        sums = [[code.variable(zeros) for _ in range(FEW)] for _ in corners]
+        with cgutils.for_range(build, runs) as i:
+            run_starts = [build.gep(corner, [build.mul(i.index, next_run)]) for corner in corners]
+            first = build.mul(i.index, pitch)
+            weights = [build.gep(W, [build.add(first, build.mul(size, code.integer(f)))]) for f in range(FEW)]
+            for k, (vector,) in code.blocks(run, 1):
+                factors = [vector.load(column, k) for column in weights]
+                for start, totals in zip(run_starts, sums, strict=True):
+                    numbers = vector.load(start, k)
+                    for total, factor in zip(totals, factors, strict=True):
+                        code.add_product(total, numbers, factor)
+        for f in range(FEW):
+            with build.if_then(build.icmp_unsigned(">", width, code.integer(f))):
+                bias = code.element(b, code.integer(f))
+                for i, totals in enumerate(sums):
+                    to = build.gep(y, [build.add(build.add(t, build.mul(next_t, code.integer(i))), code.integer(f))])
+                    build.store(code.at_least(least, code.sum(bias, build.load(totals[f]))), to)
 
     @_compiled_as(write)
     def dot_rows(
@@ -1076,7 +1084,7 @@ def _dots_of(rows: int) -> Any:
         next_t: Any,
         width: Any,
     ) -> None:
-        """Like ``multiply_rows``, for a few columns that lie in W one after another, and numbers side by side."""
+        """Like ``multiply_rows``, for up to FEW columns, which lie in W one after another: numbers side by side."""
         for i in range(uint(rows)):
             for f in range(width):
                 total, place = b[f], f * runs * pitch
