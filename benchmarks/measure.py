@@ -6,7 +6,9 @@ goes on by one place from round to round, and what counts is the ratio of two bl
 
 from __future__ import annotations
 
+import functools
 import math
+import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -92,7 +94,8 @@ def compare(sides: Sequence[str], job: Job, *, rounds: int, block_seconds: float
     """Start the sides, check that they compute the same losses, and time them in alternating blocks.
 
     ``block_seconds`` is about how long the fastest side's block lasts, or a tenth of the slowest one's; all sides do
-    the same steps in theirs.
+    the same steps in theirs. Before a block nothing happens for as long: the threads of some libraries (OpenBLAS is one)
+    go on looking for work for a tenth of a second, on a core that belongs to the next side by then.
 
     Raises:
         DisagreementError: a side computes other losses than the first one.
@@ -104,8 +107,13 @@ def compare(sides: Sequence[str], job: Job, *, rounds: int, block_seconds: float
         check_same_losses([(worker.title, worker.losses(CHECK_STEPS)) for worker in workers])
         step_seconds = [min(worker.time(3) for _ in range(3)) for worker in workers]
         steps = max(1, round(block_seconds * min(1 / min(step_seconds), 10 / max(step_seconds))))
-        blocks = [lambda worker=worker: worker.time(steps, warmup=_warmup(steps)) for worker in workers]
-        *seconds, sgemm_seconds = alternate([*blocks, lambda: sgemm.time(1, warmup=1)], rounds)
+
+        def block(worker: Worker, steps: int, warmup: int) -> float:
+            time.sleep(block_seconds)
+            return worker.time(steps, warmup)
+
+        blocks = [functools.partial(block, worker, steps, _warmup(steps)) for worker in workers]
+        *seconds, sgemm_seconds = alternate([*blocks, functools.partial(block, sgemm, 1, 1)], rounds)
         return Comparison(
             flops=job.flops,
             timings=[Timing(worker.title, times) for worker, times in zip(workers, seconds, strict=True)],
