@@ -94,8 +94,8 @@ def compare(sides: Sequence[str], job: Job, *, rounds: int, block_seconds: float
     """Start the sides, check that they compute the same losses, and time them in alternating blocks.
 
     ``block_seconds`` is about how long the fastest side's block lasts, or a tenth of the slowest one's; all sides do
-    the same steps in theirs. Before a block nothing happens for as long: the threads of some libraries (OpenBLAS is one)
-    go on looking for work for a tenth of a second, on a core that belongs to the next side by then.
+    the same steps in theirs. Before a block nothing happens for as long: the threads of some libraries (OpenBLAS's, for
+    one) go on looking for work for a tenth of a second, on a core that belongs to the next side by then.
 
     Raises:
         DisagreementError: a side computes other losses than the first one.

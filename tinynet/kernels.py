@@ -60,7 +60,7 @@ def jit(function: Function) -> Function:
         return numba.njit(**SETTINGS)(function)  # type: ignore[no-any-return]
 
 
-def inline(function: Function) -> Function:
+def _inline(function: Function) -> Function:
     """Compile as a part of the kernel that calls it: for what only one does, that takes half as long."""
     return numba.njit(inline="always", **SETTINGS)(function)  # type: ignore[no-any-return]
 
@@ -158,7 +158,7 @@ def _copy_runs(source: Array, run: Any, runs: Any, target: Array, pitch: Any, ne
             s += run
 
 
-@inline
+@_inline
 def _last_columns(width: Any, runs: Any, run: Any, itemsize: Any) -> Any:
     """How many columns, after whole vectors of them, are better multiplied on their own, along runs of numbers."""
     lanes = uint((VECTOR_BYTES or 32) // itemsize)
@@ -166,7 +166,7 @@ def _last_columns(width: Any, runs: Any, run: Any, itemsize: Any) -> Any:
     return last if last <= FEW and last * (vectors * runs * uint(2) + uint(8)) < runs * run else uint(0)
 
 
-@inline
+@_inline
 def _columns_as_runs(weights: Array, pitch: Any, first: Any, last: Any, runs: Any, run: Any) -> tuple[Array, Any]:
     """The last columns of a matrix of ``runs`` times ``run`` rows, in a row, and how far apart the runs are.
 
@@ -261,7 +261,7 @@ def convolve(x: Array, W: Array, b: Array, y: Array, s_h: int, s_w: int, pads: A
                 products[uint(first * out_h * out_w) * width + r] = target[r]
 
 
-@inline
+@_inline
 def _leave_out_blank(
     source: Array,
     starts: Array,
