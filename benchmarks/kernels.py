@@ -14,6 +14,7 @@ import copy
 import dataclasses
 import inspect
 import itertools
+import math
 import time
 from collections.abc import Callable
 from typing import Any
@@ -59,7 +60,7 @@ def main() -> None:
 def cases(images: int = IMAGES) -> dict[str, tuple[list[Any], Callable[..., Any]]]:
     """For each kernel its arguments and another way to do it in NumPy than its twin's."""
     rng = np.random.default_rng(0)
-    sparse = sparse_gradient(rng, images)
+    dy, dy_argmax = pooled_gradient(rng, images)
 
     def normal(*shape: int) -> Array:
         return rng.standard_normal(shape, np.float32)
@@ -83,7 +84,16 @@ def cases(images: int = IMAGES) -> dict[str, tuple[list[Any], Callable[..., Any]
         "im2col_transposed": ([first_x, K, K, 1, 1, first_patches], im2col_transposed),
         "col2im": ([normal(*patches.shape), zeros(*padded.shape), K, K, 1, 1], col2im),
         "convolve": (
-            [x, normal(K, K, CHANNELS, FILTERS), normal(FILTERS), zeros(*sparse.shape), 1, 1, SAME, LEAST],
+            [
+                x,
+                normal(K, K, CHANNELS, FILTERS),
+                normal(FILTERS),
+                zeros(images, SIZE, SIZE, FILTERS),
+                1,
+                1,
+                SAME,
+                LEAST,
+            ],
             convolve,
         ),
         "matmul": (
@@ -91,9 +101,9 @@ def cases(images: int = IMAGES) -> dict[str, tuple[list[Any], Callable[..., Any]
             matmul,
         ),
         "vecmat": ([normal(1, INPUTS), normal(*weights), normal(UNITS), zeros(1, UNITS), LEAST], vecmat),
-        "sum_patches": ([x, sparse, zeros(*filters.shape), 1, 1, SAME], sum_patches),
-        "add_filters": ([sparse, filters, zeros(*x.shape), 1, 1, SAME], add_filters),
-        "count_nonzero": ([sparse], reference.count_nonzero),
+        "sum_patches": ([x, dy, dy_argmax, zeros(*filters.shape), 1, 1, SAME], sum_patches),
+        "add_filters": ([dy, dy_argmax, filters, zeros(*x.shape), 1, 1, SAME], add_filters),
+        "count_nonzero": ([dy], reference.count_nonzero),
         "max_pool": ([image, *WINDOW, NO_PADS, pooled.copy(), argmax.copy()], max_pool),
         "max_pool_backward": ([normal(*pooled.shape), argmax, dx], max_pool_backward),
         "average_pool": ([image, *WINDOW, NO_PADS, pooled.copy()], average_pool),
@@ -114,14 +124,12 @@ def cases(images: int = IMAGES) -> dict[str, tuple[list[Any], Callable[..., Any]
     }
 
 
-def sparse_gradient(rng: np.random.Generator, images: int) -> Array:
-    """dy (n, h, w, filters) of the second convolution, as it comes back through 2x2 max-pooling and ReLU."""
+def pooled_gradient(rng: np.random.Generator, images: int) -> tuple[Array, Array]:
+    """dy and argmax (n, h/2, w/2, filters) of the second convolution, as from 2x2 max-pooling and ReLU."""
     y = np.maximum(rng.standard_normal((images, SIZE, SIZE, FILTERS), np.float32) - 0.5, 0)
     pooled, argmax = y[:, ::2, ::2].copy(), np.zeros((images, SIZE // 2, SIZE // 2, FILTERS), np.int32)
     reference.max_pool(y, *WINDOW, NO_PADS, pooled, argmax)
-    dy = np.empty_like(y)
-    reference.max_pool_backward(rng.standard_normal(pooled.shape, np.float32), argmax, dy)
-    return np.where(y > 0, dy, np.float32(0))
+    return np.where(pooled > 0, rng.standard_normal(pooled.shape, np.float32), np.float32(0)), argmax
 
 
 def kernel_names() -> set[str]:
@@ -199,19 +207,25 @@ def vecmat(x: Array, W: Array, b: Array, y: Array, least: float) -> None:
     np.maximum(y, least, out=y)
 
 
-def sum_patches(x: Array, dy: Array, sums: Array, s_h: int, s_w: int, pads: Any) -> None:
+def sum_patches(x: Array, dy: Array, argmax: Array, sums: Array, s_h: int, s_w: int, pads: Any) -> None:
+    """For windows that move by 1 over images that stay as large as they are."""
     filters, k_h, k_w, c = sums.shape
-    patches = np.empty((dy.size // filters, k_h * k_w * c), x.dtype)
+    patches = np.empty((math.prod(x.shape[:3]), k_h * k_w * c), x.dtype)
     im2col(np.pad(x, ((0, 0), *pads, (0, 0))), k_h, k_w, s_h, s_w, patches)
-    sums += (dy.reshape(-1, filters).T @ patches).reshape(sums.shape)
+    whole = np.empty((*x.shape[:3], filters), dy.dtype)
+    max_pool_backward(dy, argmax, whole)
+    sums += (whole.reshape(-1, filters).T @ patches).reshape(sums.shape)
 
 
-def add_filters(dy: Array, filters: Array, x: Array, s_h: int, s_w: int, pads: Any) -> None:
+def add_filters(dy: Array, argmax: Array, filters: Array, x: Array, s_h: int, s_w: int, pads: Any) -> None:
+    """Likewise."""
     number, k_h, k_w, _ = filters.shape
     (top, bottom), (left, right) = pads
     n, h, w, c = x.shape
+    whole = np.empty((n, h, w, number), dy.dtype)
+    max_pool_backward(dy, argmax, whole)
     padded = np.zeros((n, top + h + bottom, left + w + right, c), x.dtype)
-    col2im(dy.reshape(-1, number) @ filters.reshape(number, -1), padded, k_h, k_w, s_h, s_w)
+    col2im(whole.reshape(-1, number) @ filters.reshape(number, -1), padded, k_h, k_w, s_h, s_w)
     x[...] = padded[:, top : top + h, left : left + w]
 
 

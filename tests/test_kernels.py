@@ -14,6 +14,7 @@ import types
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
+from unittest import mock
 
 import numba
 import numpy as np
@@ -29,6 +30,7 @@ Array = np.ndarray
 Pads = tuple[tuple[int, int], tuple[int, int]]
 
 NO_PADS = ((0, 0), (0, 0))
+NO_ARGMAX = np.empty((0, 0, 0, 0), np.int32)
 
 
 @dataclass
@@ -86,6 +88,17 @@ class Setting:
     def dy(self, *shape: int) -> Array:
         return self.numbers(*shape, zeros=self.zeros, special=True)
 
+    def pooled(self, dy: Array) -> tuple[Array, Array]:
+        """``dy`` without an argmax, or what max-pooling leaves of it: a number of each window, and its place."""
+        if self.one_of([True, False]):
+            return dy, NO_ARGMAX
+        (n, h, w, c), (k_h, k_w) = dy.shape, self.rng.integers(1, 4, 2)
+        rows, columns = -(-h // k_h), -(-w // k_w)
+        shape = n, rows, columns, c
+        i = np.minimum(np.arange(rows)[:, None, None] * k_h + self.rng.integers(k_h, size=shape), h - 1)
+        j = np.minimum(np.arange(columns)[:, None] * k_w + self.rng.integers(k_w, size=shape), w - 1)
+        return self.dy(*shape), (i * w + j).astype(np.int32)
+
 
 def im2col(s: Setting) -> list[Any]:
     rows, columns = s.n * s.out[0] * s.out[1], s.size[0] * s.size[1] * s.c
@@ -105,13 +118,13 @@ def col2im(s: Setting) -> list[Any]:
 def sum_patches(s: Setting) -> list[Any]:
     h, w, pads, out = s.padding_around()
     x, dy = s.numbers(s.n, h, w, s.c), s.dy(s.n, *out, s.filters)
-    return [x, dy, s.numbers(s.filters, *s.size, s.c), *s.strides, pads]
+    return [x, *s.pooled(dy), s.numbers(s.filters, *s.size, s.c), *s.strides, pads]
 
 
 def add_filters(s: Setting) -> list[Any]:
     h, w, pads, out = s.padding_around()
     filters = s.numbers(s.filters, *s.size, s.c)
-    return [s.dy(s.n, *out, s.filters), filters, s.numbers(s.n, h, w, s.c), *s.strides, pads]
+    return [*s.pooled(s.dy(s.n, *out, s.filters)), filters, s.numbers(s.n, h, w, s.c), *s.strides, pads]
 
 
 def convolve(s: Setting) -> list[Any]:
@@ -299,7 +312,7 @@ def test_a_gradient_larger_than_the_list_of_its_entries():
     chosen = rng.random(dy.shape) < 0.01
     dy[chosen] = rng.integers(1, 4, chosen.sum())
     assert dy[0].nbytes > kernels.LIST_BYTES
-    arguments = [x, dy, np.zeros((1000, 2, 2, 1)), 1, 1, ((0, 0), (0, 0))]
+    arguments = [x, dy, NO_ARGMAX, np.zeros((1000, 2, 2, 1)), 1, 1, ((0, 0), (0, 0))]
     assert_twins_agree(kernels.sum_patches, reference.sum_patches, arguments)
 
 
@@ -398,8 +411,8 @@ def test_a_kernel_with_zeros_on_some_sides_only(name, pads):
     shapes = (2, 4, 3, 2), (2, 3 + top + bottom, 2 + left + right, 3), (3, 2, 2, 2), (2, 2, 2, 3), (3,)
     x, dy, filters, W, b = (rng.integers(-3, 4, shape).astype(np.float64) for shape in shapes)
     arguments = {
-        "sum_patches": [x, dy, filters, 1, 1, pads],
-        "add_filters": [dy, filters, x, 1, 1, pads],
+        "sum_patches": [x, dy, NO_ARGMAX, filters, 1, 1, pads],
+        "add_filters": [dy, NO_ARGMAX, filters, x, 1, 1, pads],
         "convolve": [x, W, b, dy, 1, 1, pads, -math.inf],
     }[name]
     for function in both(getattr(kernels, name)):
@@ -419,6 +432,34 @@ def test_a_kernel_for_more_images_than_are_padded_at_a_time(stride):
     W, b = np.ones((3, 3, 1, 2)), np.array([1.0, 2.0])
     y = np.empty((9, *window.output_size(64, 64), 2))
     assert_twins_agree(kernels.convolve, reference.convolve, [x, W, b, y, stride, stride, pads, 0.0])
+
+
+@given(setting=settings, tiles=st.sampled_from([1, 2, 1.8]), weight=st.sampled_from([None, None, np.inf, np.nan]))
+def test_a_kernel_for_one_position_of_many_images(setting, tiles, weight):
+    """What is outside the image is left out, but not where zero times a weight is not zero."""
+    setting.n, setting.c = (
+        int(tiles * kernels.TILE),
+        max(setting.c, 8),
+    )  # thin images are looked at for their background
+    x, W, *others = convolve(setting)
+    if weight is not None:
+        W.reshape(-1)[setting.rng.integers(W.size)] = weight
+    assert_twins_agree(kernels.convolve, reference.convolve, [x, W, *others])
+
+
+@pytest.mark.parametrize("filters", [3, 17, 50])
+@pytest.mark.parametrize("strides", [(1, 1), (2, 3)])
+@pytest.mark.parametrize("pads", [((2, 2), (2, 2)), ((0, 1), (3, 0)), ((7, 0), (0, 6))])  # and a window quite outside
+def test_the_python_of_a_kernel_for_one_position_of_many_images(filters, strides, pads):
+    setting = Setting(
+        2 * kernels.TILE - 1, 6, 5, 8, filters, (5, 4), strides, "valid", 0, 0.5, False, -1.0, np.float64, 0
+    )
+    x, W, b = setting.numbers(setting.n, 6, 5, 8), setting.numbers(5, 4, 8, filters), setting.numbers(filters)
+    out = Window((5, 4), strides, "valid").output_size(6 + sum(pads[0]), 5 + sum(pads[1]))
+    arguments = [x, W, b, setting.numbers(setting.n, *out, filters), *strides, pads, -1.0]
+    with mock.patch.object(kernels, "_pad", side_effect=AssertionError("the images are padded")):
+        assert_twins_agree(both(kernels.convolve)[1], reference.convolve, arguments)
+    assert_twins_agree(kernels.convolve, reference.convolve, arguments)
 
 
 def blank_images(c: int, w: int) -> Array:

@@ -9,6 +9,7 @@ unsigned (``uint``): Numba tests a signed index for being negative at every acce
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
@@ -19,7 +20,7 @@ import numpy.typing as npt
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils, config
-from numba.extending import intrinsic, overload
+from numba.extending import lower_builtin, type_callable
 
 Array = npt.NDArray[Any]
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -46,6 +47,7 @@ LIST_BYTES = 1 << 16  # of a gradient whose non-zeros are listed at a time
 FAST_BYTES = 1 << 15  # of weights that stay in the processor's fastest memory
 RUNS = (1, 5)  # how many runs are added to at once: the rows of the usual windows
 BLANK = 48  # numbers of an image's row, which are looked at before they are multiplied: they may all be zero
+WORTH_CUTTING = 0.9  # at most: the share of the products that are not with zeros around an image
 PADDED_BYTES = 1 << 17  # of images with zeros around them
 LINES = 4  # of the cache, 64 bytes each, in which so many columns may lie
 ROWS = 48  # that are transposed at a time
@@ -198,67 +200,126 @@ def _pad(x: Array, first: int, end: int, pads: Any, room: Array) -> None:
 
 
 @jit
+def _list_starts(starts: Array, start: Any, out_h: Any, out_w: Any, next_row: Any, next_column: Any) -> None:
+    """Write where the patch under each position of a window begins in an image, which itself begins at ``start``."""
+    p = uint(0)
+    for i in range(out_h):
+        for j in range(out_w):
+            starts[p] = uint(start + i * next_row + j * next_column)
+            p += uint(1)
+
+
+@jit
 def convolve(x: Array, W: Array, b: Array, y: Array, s_h: int, s_w: int, pads: Any, least: float) -> None:
-    """Twin: ``reference.convolve``. The patches are read where they lie in the image, several of them at a time."""
+    """Twin: ``reference.convolve``. The patches are read where they lie in the image, TILE of them at a time.
+
+    These are neighbours, in an image with zeros around it. But where many products would be with these zeros, they are
+    at the same position in TILE images, and only what is inside the image is multiplied.
+    """
     n, h, w, c = x.shape
     _, out_h, out_w, filters = y.shape
     k_h, k_w, _, _ = W.shape
-    (top, bottom), (left, right) = pads
-    padded_h, padded_w = top + h + bottom, left + w + right
-    run, runs, row, width = uint(k_w * c), uint(k_h), uint(padded_w * c), uint(filters)
+    run, runs, width, positions = uint(k_w * c), uint(k_h), uint(filters), out_h * out_w
     pitch = _to_pitch(width)
     weights = _aligned(runs * run * pitch, W.dtype)
     _copy_runs(W.reshape(-1), width, runs * run, weights, pitch, pitch, uint(1))
     most = width - _last_columns(width, runs, run, W.itemsize)
-    last_weights, last_pitch = _columns_as_runs(weights, pitch, most, width - most, runs, run)
-    patches = (runs, row, run)
-
-    bias, smallest = b.reshape(-1), x.dtype.type(least)
-    thin = (uint(TILE - 1) * uint(s_w * c) + run) <= uint(BLANK)
+    last = width - most
+    last_weights, last_pitch = _columns_as_runs(weights, pitch, most, last, runs, run)
+    bias, smallest, is_finite = b.reshape(-1), x.dtype.type(least), True
     for weight in W.reshape(-1):
-        thin &= weight - weight == 0  # infinity times zero is not zero
-    is_padded = padded_h > h or padded_w > w
-    images = min(n, max(1, PADDED_BYTES // (padded_h * padded_w * c * x.itemsize))) if is_padded else n
-    room = np.zeros(images * padded_h * padded_w * c if is_padded else 0, x.dtype)
-    positions = images * out_h * out_w
-    starts, tiles = np.empty(max(positions, TILE), np.uintp), np.empty(positions // TILE + 1, np.uintp)
-    p = uint(0)
-    for image in range(images):
-        for i in range(out_h):
-            start = uint((image * padded_h + i * s_h) * padded_w * c)
-            for _ in range(out_w):
-                starts[p] = start
-                start += uint(s_w * c)
-                p += uint(1)
-    for place in range(p, uint(len(starts))):
-        starts[place] = starts[p - uint(1)]
-    last, products = width - most, y.reshape(-1)
-    args = (*patches, weights, uint(0), pitch, uint(0), bias, smallest)
-    last_args = (*patches, last_weights, last_pitch, bias[int(most) :], smallest)
-    for first in range(0, n, images):
+        is_finite &= weight - weight == 0  # infinity times zero is not zero
+
+    is_thin = is_finite and (uint(TILE - 1) * uint(s_w * c) + run) <= uint(BLANK)
+    parts, share = np.empty((0, 5), np.uintp), 1.0
+    if n >= TILE and is_finite and not is_thin:
+        parts, share = _parts_inside(x.shape, (out_h, out_w), (k_h, k_w), (s_h, s_w), pads, pitch, last_pitch)
+    by_image = share * ((n + TILE - 1) // TILE * TILE) < WORTH_CUTTING * n
+    images, padded_h, padded_w = TILE, h, w
+    if not by_image:
+        (top, bottom), (left, right) = pads
+        padded_h, padded_w = top + h + bottom, left + w + right
+        images = min(n, max(1, PADDED_BYTES // (padded_h * padded_w * c * x.itemsize)))
+    size, row = padded_h * padded_w * c, uint(padded_w * c)
+    room = np.zeros(images * size if size > h * w * c else 0, x.dtype)
+    starts = np.empty(max(images * positions, TILE), np.uintp)
+    tiles = np.empty(images * positions // TILE + 1, np.uintp)
+    for image in range(uint(0) if by_image else uint(images)):
+        begin = int(image) * positions
+        _list_starts(starts[begin:], int(image) * size, out_h, out_w, s_h * padded_w * c, s_w * c)
+    for p in range(images * positions, len(starts)):
+        starts[p] = starts[images * positions - 1]
+
+    rows, length, w_i, last_w = runs, run, uint(0), uint(0)
+    products, last_bias, next_row = y.reshape(-1), bias[int(most) :], uint(positions if by_image else 1) * width
+    for begin in range(0, n, images):
+        first = min(begin, n - images) if by_image else begin
         chunk = min(images, n - first)
-        source = x.reshape(-1)
-        if is_padded:
+        source, target = x.reshape(-1)[first * h * w * c :], products[first * positions * filters :]
+        if room.size:
             _pad(x, first, first + chunk, pads, room)
             source = room
-        end = uint(chunk * out_h * out_w)
-        target = products[first * out_h * out_w * filters :]
+        end = uint(chunk * positions)
         if end < uint(TILE):
             target = np.empty(uint(TILE) * width, y.dtype)
         count = uint(0)
-        for tile in range(uint(0), end, uint(TILE)):  # the last one overlaps others where need be
-            tiles[count] = min(tile, max(end, uint(TILE)) - uint(TILE))
+        for p in range(uint(0), end, uint(TILE)):  # the last one overlaps others where need be
+            tiles[count] = count if by_image else min(p, max(end, uint(TILE)) - uint(TILE))
             count += uint(1)
-        if thin:
+        if is_thin:
             count = _leave_out_blank(source, starts, tiles[:count], runs, row, run, bias, smallest, target)
         for tile in range(count):
-            i = tiles[tile]
-            _multiply_tile(source, starts, i, *args, target, i * width, width, most)
+            place = i = tiles[tile]
+            if by_image:
+                i, rows, length, w_i, last_w = uint(0), parts[i, 1], parts[i, 2], parts[i, 3], parts[i, 4]
+                for image in range(TILE):
+                    starts[image] = uint(image * size) + parts[place, 0]
+            t, gap = place * width, (run - length) * pitch
+            patches = (i, rows, row, length)
+            _multiply_tile(
+                source, starts, *patches, weights, w_i, pitch, gap, uint(0), bias, smallest, target, t, next_row, most
+            )
             if last:
-                _dot_tile(source, starts, i, *last_args, target, i * width + most, width, last)
+                _dot_tile(
+                    source,
+                    starts,
+                    *patches,
+                    last_weights,
+                    last_w,
+                    last_pitch,
+                    runs * last_pitch,
+                    last_bias,
+                    smallest,
+                    target,
+                    t + most,
+                    next_row,
+                    last,
+                )
         if end < uint(TILE):
             for r in range(end * width):
-                products[uint(first * out_h * out_w) * width + r] = target[r]
+                products[uint(first * positions) * width + r] = target[r]
+
+
+@jit
+def _parts_inside(shape: Any, out: Any, size: Any, strides: Any, pads: Any, pitch: Any, last_pitch: Any) -> Any:
+    """The part of a window that is inside the image, at each of its positions, and how much of all windows that is.
+
+    Of each part: where it begins in the image; its runs, and the numbers of a run; where it begins in the weights, and
+    in a column of the last ones.
+    """
+    _, h, w, c = shape
+    (out_h, out_w), (k_h, k_w), (s_h, s_w), ((top, _), (left, _)) = out, size, strides, pads
+    parts, pixels = np.empty((out_h * out_w, 5), np.uintp), 0
+    for i in range(out_h):
+        k_i, end_i = max(top - i * s_h, 0), min(top + h - i * s_h, k_h)
+        for j in range(out_w):
+            k_j, end_j = max(left - j * s_w, 0), min(left + w - j * s_w, k_w)
+            part, rows, columns = parts[i * out_w + j], max(end_i - k_i, 0), max(end_j - k_j, 0)
+            part[0] = ((i * s_h + k_i - top) * w + j * s_w + k_j - left) * c if rows and columns else 0
+            part[1], part[2] = rows, columns * c
+            part[3], part[4] = (k_i * k_w + k_j) * c * pitch, k_i * last_pitch + k_j * c
+            pixels += rows * columns
+    return parts, pixels / (out_h * out_w * k_h * k_w)
 
 
 @_inline
@@ -374,7 +435,7 @@ def _multiply(source: Array, start: Any, next_start: Any, W: Array, b: Array, y:
     for i in range(uint(len(room))):
         starts[i] = start + min(i, rows - one) * next_start
     for column in range(0, columns, COLUMNS):
-        matrix, args = (one, one, uint(size), weights, uint(column), pitch), (b[column:], least, target)
+        matrix, args = (one, one, uint(size), weights, uint(column), pitch, uint(0)), (b[column:], least, target)
         width = uint(min(COLUMNS, columns - column))
         for tile in range(uint(0), uint(len(room)), uint(TILE)):
             row: Any = min(tile, uint(len(room) - TILE))
@@ -394,43 +455,44 @@ def _runs_of(most: Any) -> Any:
 
 
 @jit
-def sum_patches(x: Array, dy: Array, sums: Array, s_h: int, s_w: int, pads: Any) -> None:
+def sum_patches(x: Array, dy: Array, argmax: Array, sums: Array, s_h: int, s_w: int, pads: Any) -> None:
     """Twin: ``reference.sum_patches``, for a ``dy`` that is mostly zeros: these cost nothing.
 
-    For each filter, the entries of some rows of an image's ``dy`` that are not zero are listed. (Listing without a
-    branch: every entry is written to the end of the list, and the end moves on where it was not zero.)
+    For each filter, those of some numbers of an image's ``dy`` that are not zero are listed. (Listing without a
+    branch: every number is written to the end of the list, and the end moves on where it was not zero.)
     """
     n, h, w, c = x.shape
-    _, out_h, out_w, filters = dy.shape
-    _, k_h, k_w, _ = sums.shape
+    filters, k_h, k_w, _ = sums.shape
     (top, bottom), (left, right) = pads
-    padded_w = left + w + right
-    is_padded = padded_w > w or top + bottom > 0
-    room = np.zeros((top + h + bottom) * padded_w * c if is_padded else 0, x.dtype)  # for an image with its zeros
+    padded_h, padded_w = top + h + bottom, left + w + right
+    out_h, out_w = (padded_h - k_h) // s_h + 1, (padded_w - k_w) // s_w + 1
+    starts = np.empty(out_h * out_w, np.uintp)
+    _list_starts(starts, 0, out_h, out_w, s_h * padded_w * c, s_w * c)
+    is_padded = padded_w > w or padded_h > h
+    room = np.zeros(padded_h * padded_w * c if is_padded else 0, x.dtype)  # for an image with its zeros
     source, gradient, target = x.reshape(-1), dy.reshape(-1), sums.reshape(-1)
-    run, row, step = uint(k_w * c), uint(padded_w * c), uint(s_w * c)
-    rows = min(out_h, max(1, LIST_BYTES // (out_w * filters * dy.itemsize)))
-    places = np.empty(rows * out_w * filters, np.uintp)
-    values = np.empty(rows * out_w * filters, dy.dtype)
+    position, is_pooled = argmax.reshape(-1), argmax.size > 0
+    run, row = uint(k_w * c), uint(padded_w * c)
+    numbers = dy.shape[1] * dy.shape[2]
+    at_a_time = min(numbers, max(1, LIST_BYTES // (filters * dy.itemsize)))
+    places = np.empty(at_a_time * filters, np.uintp)
+    values = np.empty(at_a_time * filters, dy.dtype)
     ends = np.empty(filters, np.uintp)
     for image in range(n):
         pixels, start = source, uint(image * h * w * c)
         if is_padded:
             _pad(x, image, image + 1, pads, room)
             pixels, start = room, uint(0)
-        for first_row in range(0, out_h, rows):
+        for begin in range(0, numbers, at_a_time):
             end = uint(0)
             for f in range(uint(filters)):
-                g = uint((image * out_h + first_row) * out_w * filters) + f
-                for i in range(first_row, min(first_row + rows, out_h)):
-                    corner = start + uint(i * s_h) * row
-                    for _ in range(out_w):
-                        value = gradient[g]
-                        places[end] = corner
-                        values[end] = value
-                        end += uint(value != 0)
-                        corner += step
-                        g += uint(filters)
+                g = uint((image * numbers + begin) * filters) + f
+                for q in range(uint(begin), uint(min(begin + at_a_time, numbers))):
+                    value = gradient[g]
+                    places[end] = start + starts[uint(position[g]) if is_pooled else q]
+                    values[end] = value
+                    end += uint(value != 0)
+                    g += uint(filters)
                 ends[f] = end
             k_i = uint(0)
             while k_i < uint(k_h):
@@ -442,19 +504,54 @@ def sum_patches(x: Array, dy: Array, sums: Array, s_h: int, s_w: int, pads: Any)
                 k_i += runs
 
 
+@_inline
+def _list_by_position(
+    dy: Array, argmax: Array, image: Any, pitch: Any, places: Array, values: Array, ends: Array
+) -> None:
+    """List the numbers of an image's ``dy`` that are not zero, with filter * pitch, by position: without a branch.
+
+    The list of position p begins at p * filters, where there is room for each filter, and ends at ends[p].
+    """
+    filters, numbers = uint(dy.shape[3]), uint(dy.shape[1] * dy.shape[2])
+    gradient, position = dy.reshape(-1), argmax.reshape(-1)
+    for q in range(uint(len(ends))):
+        ends[q] = q * filters
+    g = uint(image) * numbers * filters
+    for q in range(numbers):
+        if argmax.size:
+            for f in range(filters):
+                p, value = uint(position[g]), gradient[g]
+                end = ends[p]
+                places[end] = f * pitch
+                values[end] = value
+                ends[p] = end + uint(value != 0)
+                g += uint(1)
+        else:
+            end = ends[q]
+            for f in range(filters):
+                value = gradient[g]
+                places[end] = f * pitch
+                values[end] = value
+                end += uint(value != 0)
+                g += uint(1)
+            ends[q] = end
+
+
 @jit
-def add_filters(dy: Array, filters_: Array, x: Array, s_h: int, s_w: int, pads: Any) -> None:
+def add_filters(dy: Array, argmax: Array, filters_: Array, x: Array, s_h: int, s_w: int, pads: Any) -> None:
     """Twin: ``reference.add_filters``, for a ``dy`` that is mostly zeros: these cost nothing.
 
-    The entries of an image's ``dy`` that are not zero are listed (without a branch). The rows of the filters' windows
-    are taken one after another: one row of all filters is small enough for the fastest memory.
+    The rows of the filters' windows are taken one after another: one row of all filters is small enough for the
+    fastest memory.
     """
     n, h, w, c = x.shape
-    _, out_h, out_w, filters = dy.shape
-    _, k_h, k_w, _ = filters_.shape
+    filters, k_h, k_w, _ = filters_.shape
     (top, bottom), (left, right) = pads
     padded_h, padded_w = top + h + bottom, left + w + right
-    gradient, target = dy.reshape(-1), x.reshape(-1)
+    out_h, out_w = (padded_h - k_h) // s_h + 1, (padded_w - k_w) // s_w + 1
+    starts = np.empty(out_h * out_w, np.uintp)
+    _list_starts(starts, 0, out_h, out_w, s_h * padded_w * c, s_w * c)
+    target = x.reshape(-1)
     room = np.empty(padded_h * padded_w * c, x.dtype)  # for the gradient of an image with its padding
     run, row, line = uint(k_w * c), uint(padded_w * c), uint(w * c)
     pitch = _to_pitch(run)
@@ -465,31 +562,18 @@ def add_filters(dy: Array, filters_: Array, x: Array, s_h: int, s_w: int, pads: 
     places = np.empty(out_h * out_w * filters, np.uintp)
     values = np.empty(out_h * out_w * filters, dy.dtype)
     ends = np.empty(out_h * out_w, np.uintp)
-    g = s = uint(0)
-    for _ in range(n):
-        end = uint(0)
-        for p in range(uint(out_h * out_w)):
-            for f in range(uint(filters)):
-                value = gradient[g]
-                places[end] = f * pitch
-                values[end] = value
-                end += uint(value != 0)
-                g += uint(1)
-            ends[p] = end
+    s = uint(0)
+    for image in range(n):
+        _list_by_position(dy, argmax, image, pitch, places, values, ends)
         room[:] = 0
         k_i = uint(0)
         while k_i < uint(k_h):
-            first = place = uint(0)
             runs, w_i = _runs_of(min(rows, uint(k_h) - k_i)), k_i * size
-            for i in range(out_h):
-                t = (uint(i * s_h) + k_i) * row
-                for _ in range(out_w):
-                    end = ends[place]
-                    if end > first:
-                        _add_runs(weights, w_i, size, places, values, first, end, room, t, row, run, runs)
-                    first = end
-                    place += uint(1)
-                    t += uint(s_w * c)
+            for p in range(uint(out_h * out_w)):
+                first, end = p * uint(filters), ends[p]
+                if end > first:
+                    t = starts[p] + k_i * row
+                    _add_runs(weights, w_i, size, places, values, first, end, room, t, row, run, runs)
             k_i += runs
         for i in range(h):
             t = uint(((top + i) * padded_w + left) * c)
@@ -845,24 +929,25 @@ def _compiled_as(write: Callable[..., None]) -> Callable[[Function], Function]:
     """
 
     def decorate(function: Function) -> Function:
-        def instructions(_: Any, arguments: Any) -> Any:
-            def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
-                kinds = tuple(signature.args[0])
-                given = cgutils.unpack_tuple(builder, values[0])  # type: ignore[no-untyped-call]
-                for i, kind in enumerate(kinds):
-                    if isinstance(kind, types.Array):
-                        given[i] = context.make_array(kind)(context, builder, given[i]).data
-                builder.function.attributes.add("alwaysinline")
-                write(_Code(context, builder, kinds[0].dtype), *given)
-                return context.get_dummy_value()
+        if not VECTOR_BYTES:
+            return numba.njit(**SETTINGS)(function)  # type: ignore[no-any-return]
 
-            return types.void(arguments), generate
+        @type_callable(function)
+        def typing(_: Any) -> Any:
+            @functools.wraps(function)  # Numba asks for its signature
+            def returns(*_: Any) -> Any:
+                return types.void
 
-        run: Any = intrinsic(instructions)
+            return returns
 
-        @overload(function, strict=False)
-        def use(*_: Any) -> Any:
-            return (lambda *arguments: run(arguments)) if VECTOR_BYTES else function
+        @lower_builtin(function, types.VarArg(types.Any))  # type: ignore[no-untyped-call, untyped-decorator]
+        def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+            given = [
+                context.make_array(kind)(context, builder, value).data if isinstance(kind, types.Array) else value
+                for kind, value in zip(signature.args, values, strict=True)
+            ]
+            write(_Code(context, builder, signature.args[0].dtype), *given)
+            return context.get_dummy_value()
 
         return function
 
@@ -954,6 +1039,7 @@ def _products_of(rows: int, *, ahead: bool = False) -> Any:
         W: Any,
         w: Any,
         pitch: Any,
+        gap: Any,
         next_w: Any,
         b: Any,
         least: Any,
@@ -978,6 +1064,7 @@ def _products_of(rows: int, *, ahead: bool = False) -> Any:
                         for vector, total, factor in zip(vectors, totals, factors, strict=True):
                             code.add_product(total, vector.splat(number), factor)
                     build.store(build.add(build.load(place), pitch), place)
+                build.store(build.add(build.load(place), gap), place)
             for i, totals in enumerate(sums):
                 to = build.add(build.add(t, r), build.mul(next_t, code.integer(i)))
                 for vector, total in zip(vectors, totals, strict=True):
@@ -994,6 +1081,7 @@ def _products_of(rows: int, *, ahead: bool = False) -> Any:
         W: Array,
         w: Any,
         pitch: Any,
+        gap: Any,
         next_w: Any,
         b: Array,
         least: Any,
@@ -1005,8 +1093,9 @@ def _products_of(rows: int, *, ahead: bool = False) -> Any:
         """Write the row at starts[p] of x, times W, plus b, to y[t]; the next row to y[t + next_t], and so on.
 
         What is below ``least`` becomes that. A row of x is ``runs`` runs of ``run`` numbers, which begin
-        ``next_run`` apart. The matrix begins at W[w], its rows are ``pitch`` apart, and ``width`` numbers of each are
-        used. (The number ``next_w`` after each of these is fetched into the cache, where that is wanted.)
+        ``next_run`` apart. The matrix begins at W[w], its rows are ``pitch`` apart, with another ``gap`` between those
+        of two runs, and ``width`` numbers of each are used. (The number ``next_w`` after each of these is fetched into
+        the cache, where that is wanted.)
         """
         for i in range(uint(rows)):
             to = t + i * next_t
@@ -1019,6 +1108,7 @@ def _products_of(rows: int, *, ahead: bool = False) -> Any:
                     for r in range(width):
                         y[to + r] += x[start + k] * W[place + r]
                     place += pitch
+                place += gap
             for r in range(width):
                 y[to + r] = least if y[to + r] <= least else y[to + r]
 
@@ -1037,7 +1127,9 @@ def _dots_of(rows: int) -> Any:
         next_run: Any,
         run: Any,
         W: Any,
+        w: Any,
         pitch: Any,
+        next_column: Any,
         b: Any,
         least: Any,
         y: Any,
@@ -1047,13 +1139,12 @@ def _dots_of(rows: int) -> Any:
     ) -> None:
         build = code.builder
         corners = [build.gep(x, [code.element(starts, build.add(p, code.integer(i)))]) for i in range(rows)]
-        size = build.mul(runs, pitch)
         zeros = _Vector(code, code.lanes, 0).zeros
         sums = [[code.variable(zeros) for _ in range(FEW)] for _ in corners]
         with cgutils.for_range(build, runs) as i:
             run_starts = [build.gep(corner, [build.mul(i.index, next_run)]) for corner in corners]
-            first = build.mul(i.index, pitch)
-            weights = [build.gep(W, [build.add(first, build.mul(size, code.integer(f)))]) for f in range(FEW)]
+            first = build.add(w, build.mul(i.index, pitch))
+            weights = [build.gep(W, [build.add(first, build.mul(next_column, code.integer(f)))]) for f in range(FEW)]
             for k, (vector,) in code.blocks(run, 1):
                 factors = [vector.load(column, k) for column in weights]
                 for start, totals in zip(run_starts, sums, strict=True):
@@ -1076,7 +1167,9 @@ def _dots_of(rows: int) -> Any:
         next_run: Any,
         run: Any,
         W: Array,
+        w: Any,
         pitch: Any,
+        next_column: Any,
         b: Array,
         least: Any,
         y: Array,
@@ -1084,15 +1177,17 @@ def _dots_of(rows: int) -> Any:
         next_t: Any,
         width: Any,
     ) -> None:
-        """Like ``multiply_rows``, for up to FEW columns, which lie in W one after another: numbers side by side."""
+        """Like ``multiply_rows``, for up to FEW columns, whose numbers lie side by side in W.
+
+        They begin ``next_column`` apart, and the runs of each ``pitch`` apart.
+        """
         for i in range(uint(rows)):
             for f in range(width):
-                total, place = b[f], f * runs * pitch
+                total = b[f]
                 for j in range(runs):
-                    start = starts[p + i] + j * next_run
+                    start, place = starts[p + i] + j * next_run, w + f * next_column + j * pitch
                     for k in range(run):
                         total += x[start + k] * W[place + k]
-                    place += pitch
                 y[t + i * next_t + f] = least if total <= least else total
 
     return dot_rows

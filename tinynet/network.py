@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from tinynet.layers.input import Input
 from tinynet.layers.layer import Array, Gradients, Layer, Shape, UnsummedGradients
+from tinynet.layers.pooled_gradient import PooledGradient
 from tinynet.regularizers import Regularizer
 
 
@@ -105,10 +106,12 @@ class Network(Layer):
         """The chain rule, from the last layer to the first: each layer's dx is the dy of the one before."""
         return self._backward(dy, cache, need_dx, unsummed=False)
 
-    def backward_unsummed(self, dy: Array, cache: Any, *, need_dx: bool = True) -> UnsummedGradients:
+    def backward_unsummed(self, dy: Array | PooledGradient, cache: Any, *, need_dx: bool = True) -> UnsummedGradients:
         return self._backward(dy, cache, need_dx, unsummed=True)
 
-    def _backward(self, dy: Array, cache: Any, need_dx: bool, *, unsummed: bool) -> tuple[Any, dict[str, Any]]:
+    def _backward(
+        self, dy: Array | PooledGradient, cache: Any, need_dx: bool, *, unsummed: bool
+    ) -> tuple[Any, dict[str, Any]]:
         first = 0
         if not need_dx:  # no further than the first layer that has something to learn
             first = next((i for i, layer in enumerate(self.layers) if layer.params), len(self.layers))

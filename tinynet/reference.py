@@ -96,24 +96,27 @@ def convolve(x: Array, W: Array, b: Array, y: Array, s_h: int, s_w: int, pads: P
     y[...] = np.maximum(patches @ W.reshape(-1, filters) + b, least).reshape(y.shape)
 
 
-def sum_patches(x: Array, dy: Array, sums: Array, s_h: int, s_w: int, pads: Pads) -> None:
+def sum_patches(x: Array, dy: Array, argmax: Array, sums: Array, s_h: int, s_w: int, pads: Pads) -> None:
     """Add up the patches of ``x`` with zeros around it, weighted by ``dy``, for each filter: dy.T @ im2col(pad(x)).
 
-    x     (n, h, w, c)
-    pads  ((top, bottom), (left, right)): zeros around the image
-    dy    (n, out_h, out_w, filters)
-    sums  (filters, k_h, k_w, c), added to
+    x       (n, h, w, c)
+    pads    ((top, bottom), (left, right)): zeros around the image
+    dy      (n, out_h, out_w, filters), or what max-pooling leaves of it, (n, fewer, fewer, filters)
+    argmax  in the second case where each number belongs, as from ``max_pool``; without entries in the first
+    sums    (filters, k_h, k_w, c), added to
     """
     filters, k_h, k_w, c = sums.shape
+    dy = _unpooled(dy, argmax, x.shape, k_h, k_w, s_h, s_w, pads)
     patches = np.empty((dy.size // filters, k_h * k_w * c), x.dtype)
     im2col(np.pad(x, ((0, 0), *pads, (0, 0))), k_h, k_w, s_h, s_w, patches)
     sums += (dy.reshape(-1, filters).T @ patches).reshape(sums.shape)
 
 
-def add_filters(dy: Array, filters: Array, x: Array, s_h: int, s_w: int, pads: Pads) -> None:
+def add_filters(dy: Array, argmax: Array, filters: Array, x: Array, s_h: int, s_w: int, pads: Pads) -> None:
     """Add up every filter, weighted by ``dy``, at each position of the window: col2im(dy @ filters), cropped.
 
-    dy       (n, out_h, out_w, number of filters)
+    dy       (n, out_h, out_w, number of filters), or what max-pooling leaves of it, as in ``sum_patches``
+    argmax   likewise; each place has one number of a channel at most
     filters  (number of filters, k_h, k_w, c)
     x        (n, h, w, c)
     pads     ((top, bottom), (left, right)): around the image, where the window may stand, too
@@ -121,9 +124,24 @@ def add_filters(dy: Array, filters: Array, x: Array, s_h: int, s_w: int, pads: P
     (top, bottom), (left, right) = pads
     n, h, w, c = x.shape
     number, k_h, k_w, _ = filters.shape
+    dy = _unpooled(dy, argmax, x.shape, k_h, k_w, s_h, s_w, pads)
     padded = np.zeros((n, top + h + bottom, left + w + right, c), x.dtype)
     col2im(dy.reshape(-1, number) @ filters.reshape(number, -1), padded, k_h, k_w, s_h, s_w)
     x[...] = padded[:, top : top + h, left : left + w]
+
+
+def _unpooled(
+    dy: Array, argmax: Array, x_shape: tuple[int, ...], k_h: int, k_w: int, s_h: int, s_w: int, pads: Pads
+) -> Array:
+    """The gradient of a convolution's output, of which ``dy`` may be what max-pooling leaves: see ``sum_patches``."""
+    if not argmax.size:
+        return dy
+    (top, bottom), (left, right) = pads
+    n, h, w, _ = x_shape
+    out_h, out_w = (top + h + bottom - k_h) // s_h + 1, (left + w + right - k_w) // s_w + 1
+    whole = np.empty((n, out_h, out_w, dy.shape[-1]), dy.dtype)
+    max_pool_backward(dy, argmax, whole)
+    return whole
 
 
 def count_nonzero(x: Array) -> int:

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from tinynet import kernels
-from tinynet.layers.layer import Array, Gradients, Layer, Shape
+from tinynet.layers.layer import Array, Gradients, Layer, Shape, UnsummedGradients
+from tinynet.layers.pooled_gradient import PooledGradient
 from tinynet.validation import check_choice, reject_arguments
 
 
@@ -33,6 +34,9 @@ class Linear(Layer):
     def backward(self, dy: Array, cache: Any, *, need_dx: bool = True) -> Gradients:
         n, dtype = cache
         return self.check_gradient(dy, n, dtype), {}
+
+    def backward_unsummed(self, dy: Array | PooledGradient, cache: Any, *, need_dx: bool = True) -> UnsummedGradients:
+        return (dy, {}) if isinstance(dy, PooledGradient) else self.backward(dy, cache)  # type: ignore[return-value]
 
 
 class ReLU(Layer):
@@ -72,10 +76,19 @@ class ReLU(Layer):
 
     def backward(self, dy: Array, cache: Any, *, need_dx: bool = True) -> Gradients:
         y = cache
-        dy = self.check_gradient(dy, len(y), y.dtype)
-        dx = np.empty_like(y)
-        kernels.relu_backward(dy.reshape(-1), y.reshape(-1), dx.reshape(-1))
-        return dx, {}
+        return _where_positive(self.check_gradient(dy, len(y), y.dtype), y), {}
+
+    def backward_unsummed(self, dy: Array | PooledGradient, cache: Any, *, need_dx: bool = True) -> UnsummedGradients:
+        if isinstance(dy, PooledGradient):  # what won its window is y there
+            return dy.with_numbers(_where_positive(dy.numbers, dy.largest)), {}
+        return self.backward(dy, cache)  # type: ignore[return-value]
+
+
+def _where_positive(dy: Array, y: Array) -> Array:
+    """dy * (y > 0)"""
+    dx = np.empty_like(dy)
+    kernels.relu_backward(dy.reshape(-1), y.reshape(-1), dx.reshape(-1))
+    return dx
 
 
 class Tanh(Layer):
@@ -222,6 +235,9 @@ class Activation(Layer):
 
     def backward(self, dy: Array, cache: Any, *, need_dx: bool = True) -> Gradients:
         return self.function.backward(dy, cache)
+
+    def backward_unsummed(self, dy: Array | PooledGradient, cache: Any, *, need_dx: bool = True) -> UnsummedGradients:
+        return self.function.backward_unsummed(dy, cache)
 
     def before_softmax(self) -> Layer | None:
         return self.function.before_softmax()

@@ -9,7 +9,8 @@ import numpy as np
 
 from tinynet.initializers import Initializer
 from tinynet.layers.convolution import bias_gradient, convolve, input_gradient, weight_gradient
-from tinynet.layers.layer import Array, Gradients, Layer, Shape
+from tinynet.layers.layer import Array, Gradients, Layer, Shape, UnsummedGradients
+from tinynet.layers.pooled_gradient import PooledGradient
 from tinynet.layers.weighted import Weighted
 from tinynet.layers.window import Window
 from tinynet.regularizers import Regularizer
@@ -109,9 +110,17 @@ class Conv2D(Weighted):
         return y, (x, activation_cache)
 
     def backward(self, dy: Array, cache: Any, *, need_dx: bool = True) -> Gradients:
+        x, _ = cache
+        return self._backward(self.check_gradient(dy, len(x), x.dtype), cache, need_dx)
+
+    def backward_unsummed(self, dy: Array | PooledGradient, cache: Any, *, need_dx: bool = True) -> UnsummedGradients:
+        if isinstance(dy, PooledGradient):
+            return self._backward(dy, cache, need_dx)  # type: ignore[return-value]
+        return self.backward(dy, cache, need_dx=need_dx)  # type: ignore[return-value]
+
+    def _backward(self, dy: Array | PooledGradient, cache: Any, need_dx: bool) -> Gradients:
         x, activation_cache = cache
-        dy = self.check_gradient(dy, len(x), x.dtype)
-        dy, _ = self.activation.backward(dy, activation_cache)
+        dy, _ = self.activation.backward_unsummed(dy, activation_cache)
         W, _ = self.weights(x.dtype)
         dW = weight_gradient(x, dy, W.shape, self.window, self.pads)
         db = bias_gradient(dy)

@@ -24,6 +24,7 @@ import numpy as np
 
 from tinynet import kernels
 from tinynet.layers.layer import Array, Shape
+from tinynet.layers.pooled_gradient import PooledGradient, whole, whole_parts
 from tinynet.layers.window import Window
 
 PATCH_BYTES = 1 << 19  # how much of a patch matrix is made at a time
@@ -33,6 +34,8 @@ WEIGHT_BYTES = 1 << 19  # weights that stay in the processor's cache need no pat
 # kernels need for one, and these need as much time to start a run of numbers as for RUN_START multiplications.
 DENSE_SPEED = 3
 RUN_START = 8
+
+NO_ARGMAX = np.empty((0, 0, 0, 0), np.int32)  # of a gradient that is not pooled
 
 Pads = tuple[tuple[int, int], tuple[int, int]]
 
@@ -75,49 +78,58 @@ def convolve(x: Array, W: Array, b: Array, window: Window, pads: Pads, least: fl
     return np.maximum(y, least, out=y)
 
 
-def weight_gradient(x: Array, dy: Array, W_shape: Shape, window: Window, pads: Pads) -> Array:
+def weight_gradient(x: Array, dy: Array | PooledGradient, W_shape: Shape, window: Window, pads: Pads) -> Array:
     """dW = im2col(pad(x)).T @ dy, in the shape of W."""
     k_h, k_w, c, filters = W_shape
-    dense = dy.size * k_h * k_w * c
+    numbers, argmax = nonzeros(dy)
+    dense = math.prod(dy.shape) * k_h * k_w * c
     if window.strides == (1, 1) and is_cheaper(x, k_h, k_w * filters, dense):
         (top, bottom), (left, right) = pads
         around = (k_h - 1 - top, k_h - 1 - bottom), (k_w - 1 - left, k_w - 1 - right)
         by_channel = np.zeros((c, k_h, k_w, filters), x.dtype)
-        kernels.sum_patches(dy, x, by_channel, 1, 1, around)
+        for images, part in whole_parts(dy):
+            kernels.sum_patches(part, x[images], NO_ARGMAX, by_channel, 1, 1, around)
         return np.ascontiguousarray(by_channel[:, ::-1, ::-1].transpose(1, 2, 0, 3))
-    if is_cheaper(dy, k_h, k_w * c, dense):
+    if is_cheaper(numbers, k_h, k_w * c, dense):
         by_filter = np.zeros((filters, k_h, k_w, c), x.dtype)
-        kernels.sum_patches(x, dy, by_filter, *window.strides, pads)
+        kernels.sum_patches(x, numbers, argmax, by_filter, *window.strides, pads)
         return np.ascontiguousarray(by_filter.transpose(1, 2, 3, 0))
-    dW = np.zeros((k_h * k_w * c + 1, filters), x.dtype)
+    dW, dy = np.zeros((k_h * k_w * c + 1, filters), x.dtype), whole(dy)
     for images, patches in patch_matrices(pad(x, pads), window):
         dW += patches.T @ dy[images].reshape(-1, filters)
     return dW[:-1].reshape(W_shape)
 
 
-def bias_gradient(dy: Array) -> Array:
+def bias_gradient(dy: Array | PooledGradient) -> Array:
     """db = dy.sum(axis=(0, 1, 2)); image rows are added up first, as a product with ones, which is the fastest sum."""
+    dy, _ = nonzeros(dy)
     n, out_h, out_w, filters = dy.shape
     rows = np.ones(n * out_h, dy.dtype) @ dy.reshape(n * out_h, out_w * filters)
     db: Array = rows.reshape(out_w, filters).sum(axis=0)
     return db
 
 
-def input_gradient(dy: Array, W: Array, x_shape: Shape, window: Window, pads: Pads) -> Array:
+def input_gradient(dy: Array | PooledGradient, W: Array, x_shape: Shape, window: Window, pads: Pads) -> Array:
     """dx = col2im(dy @ W.T) without the padding, in the shape of x."""
     k_h, k_w, c, filters = W.shape
-    n = len(dy)
+    numbers, argmax = nonzeros(dy)
     by_filter = np.ascontiguousarray(W.transpose(3, 0, 1, 2))
-    if is_cheaper(dy, k_h, k_w * c, dy.size * k_h * k_w * c):
-        dx = np.empty(x_shape, dy.dtype)
-        kernels.add_filters(dy, by_filter, dx, *window.strides, pads)
+    if is_cheaper(numbers, k_h, k_w * c, math.prod(dy.shape) * k_h * k_w * c):
+        dx = np.empty(x_shape, numbers.dtype)
+        kernels.add_filters(numbers, argmax, by_filter, dx, *window.strides, pads)
         return dx
+    dy, n = whole(dy), len(numbers)
     padded = np.zeros((n, *padded_size(x_shape, pads), c), dy.dtype)
     positions = math.prod(dy.shape[1:3])
     for images in chunks(n, positions * k_h * k_w * c * dy.itemsize):
         patches = dy[images].reshape(-1, filters) @ by_filter.reshape(filters, -1)
         kernels.col2im(patches, padded[images], k_h, k_w, *window.strides)
     return crop(padded, pads)
+
+
+def nonzeros(dy: Array | PooledGradient) -> tuple[Array, Array]:
+    """All numbers of ``dy`` that may not be zero, (n, rows, columns, filters), and their argmax, if it is pooled."""
+    return (dy.numbers, dy.argmax) if isinstance(dy, PooledGradient) else (dy, NO_ARGMAX)
 
 
 def is_cheaper(factor: Array, k_h: int, run: int, dense: int) -> bool:

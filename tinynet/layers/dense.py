@@ -10,6 +10,7 @@ import numpy as np
 from tinynet.initializers import Initializer
 from tinynet.layers.layer import Array, Gradients, Layer, Shape, UnsummedGradients
 from tinynet.layers.outer_products import OuterProducts
+from tinynet.layers.pooled_gradient import PooledGradient, whole
 from tinynet.layers.products import times, times_transposed, transposed_times
 from tinynet.layers.weighted import Weighted
 from tinynet.regularizers import Regularizer
@@ -98,7 +99,8 @@ class Dense(Weighted):
         db = dy.sum(axis=0)
         return dx, self.grads_of(W=dW, b=db)
 
-    def backward_unsummed(self, dy: Array, cache: Any, *, need_dx: bool = True) -> UnsummedGradients:
+    def backward_unsummed(self, dy: Array | PooledGradient, cache: Any, *, need_dx: bool = True) -> UnsummedGradients:
+        dy = whole(dy)
         if self.params["W"].size < LARGE:
             return self.backward(dy, cache, need_dx=need_dx)  # type: ignore[return-value]
         x, dy, dx = self._to_input(dy, cache, need_dx)

@@ -19,13 +19,14 @@ import numpy as np
 import numpy.typing as npt
 
 from tinynet.layers.outer_products import OuterProducts
+from tinynet.layers.pooled_gradient import PooledGradient, whole
 from tinynet.regularizers import Regularizer
 from tinynet.validation import check_int, check_shape, reject_arguments
 
 Array = npt.NDArray[Any]
 Shape = tuple[int, ...]
 Gradients = tuple[Any, dict[str, Array]]  # dx (None where it was not asked for), and grads by parameter name
-UnsummedGradients = tuple[Any, dict[str, Array | OuterProducts]]
+UnsummedGradients = tuple[Any, dict[str, Array | OuterProducts]]  # dx: an array, or a PooledGradient
 
 _FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
 
@@ -127,12 +128,18 @@ class Layer:
         """
         raise NotImplementedError(f"{type(self).__name__} does not define backward(dy, cache).")
 
-    def backward_unsummed(self, dy: Array, cache: Any, *, need_dx: bool = True) -> UnsummedGradients:
-        """``backward`` for a training loop that adds up the gradients of several shards.
+    def backward_unsummed(self, dy: Array | PooledGradient, cache: Any, *, need_dx: bool = True) -> UnsummedGradients:
+        """``backward`` for a training loop, which takes shards through a network and adds up their gradients.
 
-        A gradient may be returned as ``OuterProducts``, where it is cheaper to add these up for all shards at once.
+        A parameter's gradient may be returned as ``OuterProducts``, where it is cheaper to add these up for all shards
+        at once, and ``dx`` as a ``PooledGradient``, where most of it is zero.
         """
-        return self.backward(dy, cache, need_dx=need_dx)  # type: ignore[return-value]
+        return self.backward(whole(dy), cache, need_dx=need_dx)  # type: ignore[return-value]
+
+    def __init_subclass__(cls, **options: Any):
+        super().__init_subclass__(**options)
+        if not vars(cls).keys().isdisjoint(("forward", "backward")) and "backward_unsummed" not in vars(cls):
+            cls.backward_unsummed = Layer.backward_unsummed  # type: ignore[method-assign] # not that of a base class
 
     def before_softmax(self) -> Layer | None:
         """This layer up to its logits, sharing its parameters; None if it does not end in a softmax."""

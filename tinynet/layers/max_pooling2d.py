@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 
 from tinynet import kernels
-from tinynet.layers.layer import Array, Gradients
+from tinynet.layers.layer import Array, Gradients, UnsummedGradients
+from tinynet.layers.pooled_gradient import PooledGradient, whole
 from tinynet.layers.pooling import Pooling2D
 
 
@@ -43,11 +44,16 @@ class MaxPooling2D(Pooling2D):
         y = np.empty((len(x), *self.output_shape), x.dtype)
         argmax = np.empty(y.shape, np.int32)
         kernels.max_pool(x, *self.window.size, *self.window.strides, self.pads, y, argmax)
-        return y, (argmax, x.shape, x.dtype)
+        return y, (argmax, y, x.shape)
 
     def backward(self, dy: Array, cache: Any, *, need_dx: bool = True) -> Gradients:
-        argmax, x_shape, dtype = cache
-        dy = self.check_gradient(dy, len(argmax), dtype)
-        dx = np.empty(x_shape, dtype)
-        kernels.max_pool_backward(dy, argmax, dx)
-        return dx, {}
+        return self._to_winners(dy, cache).whole(), {}
+
+    def backward_unsummed(self, dy: Array | PooledGradient, cache: Any, *, need_dx: bool = True) -> UnsummedGradients:
+        dx = self._to_winners(whole(dy), cache)
+        overlap = any(size > stride for size, stride in zip(self.window.size, self.window.strides, strict=True))
+        return dx.whole() if overlap else dx, {}
+
+    def _to_winners(self, dy: Array, cache: Any) -> PooledGradient:
+        argmax, y, x_shape = cache
+        return PooledGradient(self.check_gradient(dy, len(y), y.dtype), argmax, y, x_shape)

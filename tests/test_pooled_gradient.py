@@ -1,0 +1,188 @@
+"""The gradient that max-pooling hands on without its zeros: the same numbers as with them, and only where it may be."""
+
+from unittest import mock
+
+import numpy as np
+import pytest
+import strategies as draw
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tinynet import kernels
+from tinynet.layers import Activation, AveragePooling2D, Conv2D, Dense, Dropout, Flatten, MaxPooling2D, ReLU
+from tinynet.layers.layer import Layer
+from tinynet.layers.outer_products import OuterProducts
+from tinynet.layers.pooled_gradient import PooledGradient, whole, whole_parts
+from tinynet.models import Sequential
+
+Array = np.ndarray
+
+
+def both_ways(network: Sequential, x: Array) -> tuple[dict[str, Array], dict[str, Array]]:
+    """The gradients by ``backward``, and as in training."""
+    y, cache = network.forward(x)
+    dy = np.random.default_rng(1).standard_normal(y.shape)
+    _, expected = network.backward(dy, cache)
+    _, grads = network.backward_unsummed(dy, cache, need_dx=False)
+    summed = {key: grad.left().T @ grad.right() for key, grad in grads.items() if isinstance(grad, OuterProducts)}
+    return expected, grads | summed
+
+
+def built(layers: list[Layer], shape: tuple[int, ...], seed: int = 0) -> Sequential:
+    network = Sequential(layers, seed=seed)
+    network.build(shape)
+    return network.astype("float64")
+
+
+between = st.sampled_from(["nothing", "relu", "tanh", "linear", "ReLU", "dropout"])
+windows = st.tuples(st.integers(1, 3), st.integers(1, 3))
+
+
+@given(
+    seed=draw.seeds,
+    n=draw.batch_sizes,
+    size=st.tuples(st.integers(3, 9), st.integers(3, 9), st.integers(1, 3)),
+    conv_strides=st.tuples(st.integers(1, 2), st.integers(1, 2)),
+    activation=draw.activations.filter(lambda name: name != "softmax"),
+    between=between,
+    pool_size=windows,
+    pool_strides=st.none() | windows,
+    padding=st.sampled_from(["valid", "same"]),
+    zeros=st.sampled_from([0.0, 0.9]),
+    nested=st.booleans(),
+)
+def test_gradients_are_those_of_the_whole_images(
+    seed, n, size, conv_strides, activation, between, pool_size, pool_strides, padding, zeros, nested
+):
+    middle = {"nothing": [], "dropout": [Dropout(0.5)], "ReLU": [ReLU()]}
+    layers = [
+        Conv2D(4, (2, 3), conv_strides, "same", activation=activation),
+        *middle.get(between, [Activation(between)] if between not in middle else []),
+        MaxPooling2D(pool_size, pool_strides, "same"),
+        Conv2D(5, 2, padding="same", activation="relu"),
+        MaxPooling2D(2, padding="same"),
+    ]
+    tail = [Flatten(), Dense(3)]
+    network = built([Sequential(layers), *tail] if nested else layers + tail, size, seed)
+    expected, got = both_ways(network, draw.normal(seed, (n, *size), zeros=zeros))
+    assert expected.keys() == got.keys()
+    for key, grad in expected.items():
+        np.testing.assert_allclose(got[key], grad, rtol=1e-9, atol=1e-9, err_msg=key)
+
+
+@pytest.mark.parametrize(
+    "layers",
+    [
+        lambda: [Conv2D(8, 3, activation="relu"), MaxPooling2D()],
+        lambda: [Conv2D(8, 3), Activation("relu"), MaxPooling2D()],
+        lambda: [Conv2D(8, 3), ReLU(), Activation("linear"), MaxPooling2D(2, 3)],
+    ],
+)
+def test_from_pooling_to_convolution_there_are_no_whole_images(layers):
+    network = built([*layers(), *layers(), Flatten(), Dense(3)], (16, 16, 8))
+    y, cache = network.forward(draw.normal(0, (3, 16, 16, 8)))
+    names = ["sum_patches", "add_filters", "max_pool_backward", "relu_backward"]
+    with mock.patch.multiple(kernels, **{name: mock.Mock(wraps=getattr(kernels, name)) for name in names}):
+        network.backward_unsummed(np.ones(y.shape), cache, need_dx=False)
+        calls = {name: [call.args for call in getattr(kernels, name).call_args_list] for name in names}
+    assert [argmax.size > 0 for _, _, argmax, *_ in calls["sum_patches"]] == [True, True]
+    assert [argmax.size > 0 for _, argmax, *_ in calls["add_filters"]] == [True]
+    assert calls["max_pool_backward"] == []
+    assert [dy.size for dy, *_ in calls["relu_backward"]] == [argmax.size for _, _, argmax, *_ in calls["sum_patches"]]
+
+
+def test_an_image_with_an_empty_background_meets_a_few_whole_gradients_at_a_time(monkeypatch):
+    network = built([Conv2D(4, 3, activation="relu"), MaxPooling2D(), Flatten(), Dense(3)], (9, 9, 1))
+    monkeypatch.setattr("tinynet.layers.pooled_gradient.PART_BYTES", 2 * 7 * 7 * 4 * 8)
+    with mock.patch.object(kernels, "sum_patches", wraps=kernels.sum_patches) as sum_patches:
+        expected, got = both_ways(network, draw.normal(0, (5, 9, 9, 1), zeros=0.95))
+    whole_at_once, *parts = [call.args[0].shape for call in sum_patches.call_args_list]
+    assert whole_at_once == (5, 7, 7, 4)
+    assert parts == [(2, 7, 7, 4), (2, 7, 7, 4), (1, 7, 7, 4)]
+    for key, grad in expected.items():
+        np.testing.assert_allclose(got[key], grad, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("size", "strides", "pooled"),
+    [((2, 2), (2, 2), True), ((2, 3), (3, 3), True), ((3, 2), (2, 2), False), ((2, 3), (2, 2), False)],
+)
+def test_windows_that_overlap_give_whole_images(size, strides, pooled):
+    layer = MaxPooling2D(size, strides)
+    layer.build((6, 6, 2), np.random.default_rng(0))
+    y, cache = layer.forward(draw.normal(0, (2, 6, 6, 2)))
+    dy = draw.normal(1, y.shape)
+    dx, grads = layer.backward_unsummed(dy, cache)
+    assert isinstance(dx, PooledGradient) == pooled
+    assert dx.shape == (2, 6, 6, 2)
+    assert grads == {}
+    np.testing.assert_array_equal(whole(dx), layer.backward(dy, cache)[0])
+
+
+def test_pooled_images_pooled_again():
+    """The outer layer's gradient arrives at the inner one as a pooled one."""
+    layers = [Conv2D(3, 2), MaxPooling2D(2), MaxPooling2D(2), AveragePooling2D(1), MaxPooling2D(1), Flatten(), Dense(2)]
+    expected, got = both_ways(built(layers, (11, 11, 2)), draw.normal(0, (2, 11, 11, 2)))
+    for key, grad in expected.items():
+        np.testing.assert_allclose(got[key], grad, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("step", [1, 2, 3, 5, 9])
+def test_parts_of_the_whole_images(monkeypatch, step):
+    rng = np.random.default_rng(0)
+    shape, pooled = (5, 4, 6, 2), (5, 2, 3, 2)
+    corner = np.arange(2)[:, None, None] * 2 * 6 + np.arange(3)[:, None] * 2
+    argmax = (corner + rng.choice([0, 1, 6, 7], pooled)).astype(np.int32)
+    dy = PooledGradient(rng.standard_normal(pooled), argmax, rng.random(pooled), shape)
+    monkeypatch.setattr("tinynet.layers.pooled_gradient.PART_BYTES", step * 4 * 6 * 2 * 8)
+    parts = [(images, part.copy()) for images, part in whole_parts(dy)]
+    assert [images.start for images, _ in parts] == list(range(0, 5, step))
+    np.testing.assert_array_equal(np.concatenate([part for _, part in parts]), dy.whole())
+    [(images, part)] = whole_parts(dy.whole())
+    assert images == slice(0, 5)
+    np.testing.assert_array_equal(part, dy.whole())
+
+
+class DoubledConv2D(Conv2D):
+    def backward(self, dy, cache, *, need_dx=True):
+        dx, grads = super().backward(dy, cache, need_dx=need_dx)
+        return dx, {key: 2 * grad for key, grad in grads.items()}
+
+
+class LeakyReLU(ReLU):
+    def backward(self, dy, cache, *, need_dx=True):
+        return np.where(cache > 0, dy, 0.5 * dy), {}
+
+
+class ShiftedReLU(ReLU):
+    """Its cache is not its output."""
+
+    def forward(self, x):
+        y, cache = super().forward(x)
+        return y + 1, cache
+
+
+class HalvedMaxPooling2D(MaxPooling2D):
+    def backward(self, dy, cache, *, need_dx=True):
+        return 0.5 * super().backward(dy, cache)[0], {}
+
+
+class DoubledDense(Dense):
+    def backward(self, dy, cache, *, need_dx=True):
+        dx, grads = super().backward(dy, cache, need_dx=need_dx)
+        return dx, {key: 2 * grad for key, grad in grads.items()}
+
+
+@pytest.mark.parametrize("layer", [DoubledConv2D(4, 2), LeakyReLU(), ShiftedReLU(), HalvedMaxPooling2D()])
+def test_a_layer_with_a_backward_pass_of_its_own_trains_with_it(layer):
+    layers = [Conv2D(3, 2), layer, MaxPooling2D(), Flatten(), Dense(2)]
+    expected, got = both_ways(built(layers, (10, 10, 2)), draw.normal(0, (2, 10, 10, 2)))
+    for key, grad in expected.items():
+        np.testing.assert_allclose(got[key], grad, rtol=1e-12, atol=1e-12)
+
+
+def test_a_dense_layer_with_a_backward_pass_of_its_own_trains_with_it(monkeypatch):
+    monkeypatch.setattr("tinynet.layers.dense.LARGE", 0)
+    expected, got = both_ways(built([DoubledDense(4), Dense(2)], (3,)), draw.normal(0, (2, 3)))
+    for key, grad in expected.items():
+        np.testing.assert_allclose(got[key], grad, rtol=1e-12, atol=1e-12)

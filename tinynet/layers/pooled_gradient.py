@@ -1,0 +1,67 @@
+"""The gradient of an image that is max-pooled: one number for each window, and where in the image it belongs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from tinynet import kernels
+
+Array = npt.NDArray[Any]
+
+PART_BYTES = 1 << 18  # of the whole images that are made at a time
+
+
+class PooledGradient:
+    """A gradient of images, (n, h, w, c), that is zero but for the entries that won a window of max-pooling.
+
+    Windows that do not overlap have each a winner of their own, so numbers and places say it all. They are passed on
+    instead of whole images, which would be made, masked, added up and searched, most of it for zeros.
+
+        numbers  (n, out_h, out_w, c)    the gradient of each window's winner
+        argmax   (n, out_h, out_w, c)    where it stands in its image: row * w + column
+        largest  (n, out_h, out_w, c)    its own value there
+
+    Example:
+        >>> dy = PooledGradient(np.full((1, 1, 1, 1), 5.0), np.full((1, 1, 1, 1), 3, np.int32), None, (1, 2, 2, 1))
+        >>> dy.whole().reshape(2, 2)
+        array([[0., 0.],
+               [0., 5.]])
+    """
+
+    def __init__(self, numbers: Array, argmax: Array, largest: Array, shape: tuple[int, ...]):
+        self.numbers, self.argmax, self.largest, self.shape = numbers, argmax, largest, shape
+
+    def with_numbers(self, numbers: Array) -> PooledGradient:
+        """Other numbers at the same places."""
+        return PooledGradient(numbers, self.argmax, self.largest, self.shape)
+
+    def whole(self) -> Array:
+        """The images, with all their zeros."""
+        images = np.empty(self.shape, self.numbers.dtype)
+        kernels.max_pool_backward(self.numbers, self.argmax, images)
+        return images
+
+
+def whole(dy: Array | PooledGradient) -> Array:
+    """The gradient as an array, whatever it is."""
+    return dy.whole() if isinstance(dy, PooledGradient) else dy
+
+
+def whole_parts(dy: Array | PooledGradient) -> Iterator[tuple[slice, Array]]:
+    """(images, their gradient), for as many of them at a time as stay in the processor's cache; all, of an array."""
+    n = dy.shape[0]
+    if not isinstance(dy, PooledGradient):
+        yield slice(0, n), dy
+        return
+    numbers, argmax = dy.numbers, dy.argmax
+    step = max(1, PART_BYTES // (np.prod(dy.shape[1:], dtype=int) * numbers.itemsize))
+    room = np.empty((min(step, n), *dy.shape[1:]), numbers.dtype)
+    for start in range(0, n, step):
+        images = slice(start, min(start + step, n))
+        part = room[: images.stop - start]
+        kernels.max_pool_backward(numbers[images], argmax[images], part)
+        yield images, part
