@@ -20,7 +20,7 @@ import numpy.typing as npt
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils, config
-from numba.extending import lower_builtin, type_callable
+from numba.extending import lower_builtin, overload, type_callable
 
 Array = npt.NDArray[Any]
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -930,7 +930,8 @@ def _compiled_as(write: Callable[..., None]) -> Callable[[Function], Function]:
 
     def decorate(function: Function) -> Function:
         if not VECTOR_BYTES:
-            return numba.njit(**SETTINGS)(function)  # type: ignore[no-any-return]
+            overload(function, strict=False)(lambda *_: function)
+            return function
 
         @type_callable(function)
         def typing(_: Any) -> Any:
