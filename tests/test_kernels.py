@@ -170,7 +170,13 @@ def max_pool(s: Setting) -> list[Any]:
 def max_pool_backward(s: Setting) -> list[Any]:
     *arguments, y, argmax = max_pool(s)
     reference.max_pool(*arguments, y, argmax)
-    return [s.dy(*y.shape), argmax, s.numbers(*arguments[0].shape)]
+    n, h, w, c = arguments[0].shape
+    pads = (top, bottom), (left, right) = s.one_of([NO_PADS, ((1, 0), (2, 0)), ((0, 2), (0, 1))])
+    return [s.dy(*y.shape), argmax, s.numbers(n, top + h + bottom, left + w + right, c), pads]
+
+
+def sum_channels(s: Setting) -> list[Any]:
+    return [s.dy(s.n, s.h, s.w, s.c), s.numbers(s.c)]
 
 
 def relu(s: Setting) -> list[Any]:
@@ -227,6 +233,7 @@ TWINS: dict[str, Callable[[Setting], list[Any]]] = {
     "average_pool_backward": average_pool_backward,
     "max_pool": max_pool,
     "max_pool_backward": max_pool_backward,
+    "sum_channels": sum_channels,
     "relu": relu,
     "relu_backward": relu_backward,
     "count_nonzero": count_nonzero,

@@ -12,7 +12,7 @@ from tinynet import kernels
 from tinynet.layers import Activation, AveragePooling2D, Conv2D, Dense, Dropout, Flatten, MaxPooling2D, ReLU
 from tinynet.layers.layer import Layer
 from tinynet.layers.outer_products import OuterProducts
-from tinynet.layers.pooled_gradient import PooledGradient, whole, whole_parts
+from tinynet.layers.pooled_gradient import PooledGradient, padded_parts, whole
 from tinynet.models import Sequential
 
 Array = np.ndarray
@@ -93,12 +93,11 @@ def test_from_pooling_to_convolution_there_are_no_whole_images(layers):
 
 def test_an_image_with_an_empty_background_meets_a_few_whole_gradients_at_a_time(monkeypatch):
     network = built([Conv2D(4, 3, activation="relu"), MaxPooling2D(), Flatten(), Dense(3)], (9, 9, 1))
-    monkeypatch.setattr("tinynet.layers.pooled_gradient.PART_BYTES", 2 * 7 * 7 * 4 * 8)
+    monkeypatch.setattr("tinynet.layers.pooled_gradient.PART_BYTES", 2 * 11 * 11 * 4 * 8)
     with mock.patch.object(kernels, "sum_patches", wraps=kernels.sum_patches) as sum_patches:
         expected, got = both_ways(network, draw.normal(0, (5, 9, 9, 1), zeros=0.95))
-    whole_at_once, *parts = [call.args[0].shape for call in sum_patches.call_args_list]
-    assert whole_at_once == (5, 7, 7, 4)
-    assert parts == [(2, 7, 7, 4), (2, 7, 7, 4), (1, 7, 7, 4)]
+    parts = [call.args[0].shape for call in sum_patches.call_args_list]
+    assert parts == 2 * [(2, 11, 11, 4), (2, 11, 11, 4), (1, 11, 11, 4)]  # of the whole one and of the pooled one
     for key, grad in expected.items():
         np.testing.assert_allclose(got[key], grad, rtol=1e-12, atol=1e-12)
 
@@ -128,19 +127,20 @@ def test_pooled_images_pooled_again():
 
 
 @pytest.mark.parametrize("step", [1, 2, 3, 5, 9])
-def test_parts_of_the_whole_images(monkeypatch, step):
+@pytest.mark.parametrize("pads", [((0, 0), (0, 0)), ((1, 2), (0, 3))])
+def test_parts_of_the_whole_images(monkeypatch, step, pads):
     rng = np.random.default_rng(0)
     shape, pooled = (5, 4, 6, 2), (5, 2, 3, 2)
     corner = np.arange(2)[:, None, None] * 2 * 6 + np.arange(3)[:, None] * 2
     argmax = (corner + rng.choice([0, 1, 6, 7], pooled)).astype(np.int32)
     dy = PooledGradient(rng.standard_normal(pooled), argmax, rng.random(pooled), shape)
-    monkeypatch.setattr("tinynet.layers.pooled_gradient.PART_BYTES", step * 4 * 6 * 2 * 8)
-    parts = [(images, part.copy()) for images, part in whole_parts(dy)]
-    assert [images.start for images, _ in parts] == list(range(0, 5, step))
-    np.testing.assert_array_equal(np.concatenate([part for _, part in parts]), dy.whole())
-    [(images, part)] = whole_parts(dy.whole())
-    assert images == slice(0, 5)
-    np.testing.assert_array_equal(part, dy.whole())
+    bytes_per_image = (4 + sum(pads[0])) * (6 + sum(pads[1])) * 2 * 8
+    monkeypatch.setattr("tinynet.layers.pooled_gradient.PART_BYTES", step * bytes_per_image)
+    for gradient in (dy, dy.whole()):
+        parts = [(images, part.copy()) for images, part in padded_parts(gradient, pads)]
+        assert [images.start for images, _ in parts] == list(range(0, 5, step))
+        expected = np.pad(dy.whole(), ((0, 0), *pads, (0, 0)))
+        np.testing.assert_array_equal(np.concatenate([part for _, part in parts]), expected)
 
 
 class DoubledConv2D(Conv2D):

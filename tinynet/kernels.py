@@ -636,19 +636,38 @@ def max_pool(x: Array, k_h: int, k_w: int, s_h: int, s_w: int, pads: Any, y: Arr
 
 
 @jit
-def max_pool_backward(dy: Array, argmax: Array, dx: Array) -> None:
+def max_pool_backward(dy: Array, argmax: Array, dx: Array, pads: Any) -> None:
     """Twin: ``reference.max_pool_backward``."""
-    n, out_h, out_w, c = dy.shape
+    (top, bottom), (left, right) = pads
+    n, padded_h, padded_w, c = dx.shape
     gradient, place, target = dy.reshape(-1), argmax.reshape(-1), dx.reshape(-1)
-    channels, size = uint(c), uint(dx.size // n)
-    g = uint(0)
-    for image in range(n):
-        start = uint(image) * size
-        target[start : start + size] = 0
-        for _ in range(out_h * out_w):
+    h, w, channels = padded_h - top - bottom, padded_w - left - right, uint(c)
+    starts = np.empty(h * w, np.uintp)
+    _list_starts(starts, (top * padded_w + left) * c, h, w, padded_w * c, c)
+    g = start = uint(0)
+    for _ in range(n):
+        end = start + uint(padded_h * padded_w * c)
+        target[start:end] = 0
+        for _ in range(dy.shape[1] * dy.shape[2]):
             for channel in range(channels):
-                target[start + uint(place[g]) * channels + channel] += gradient[g]
+                target[start + starts[uint(place[g])] + channel] += gradient[g]
                 g += uint(1)
+        start = end
+
+
+@jit
+def sum_channels(x: Array, sums: Array) -> None:
+    """Twin: ``reference.sum_channels``. Rows of images are added up first: they are longer than a pixel."""
+    n, h, w, c = x.shape
+    numbers, row, line = x.reshape(-1), np.zeros(w * c, x.dtype), uint(w * c)
+    s = uint(0)
+    for _ in range(n * h):
+        for r in range(line):
+            row[r] += numbers[s + r]
+        s += line
+    sums[:] = 0
+    for r in range(line):
+        sums[r % uint(c)] += row[r]
 
 
 @jit

@@ -140,7 +140,7 @@ def _unpooled(
     n, h, w, _ = x_shape
     out_h, out_w = (top + h + bottom - k_h) // s_h + 1, (left + w + right - k_w) // s_w + 1
     whole = np.empty((n, out_h, out_w, dy.shape[-1]), dy.dtype)
-    max_pool_backward(dy, argmax, whole)
+    max_pool_backward(dy, argmax, whole, ((0, 0), (0, 0)))
     return whole
 
 
@@ -171,16 +171,29 @@ def max_pool(x: Array, k_h: int, k_w: int, s_h: int, s_w: int, pads: Pads, y: Ar
     argmax[...] = np.take_along_axis(np.broadcast_to(positions, wins.shape), first, axis=-1).reshape(y.shape)
 
 
-def max_pool_backward(dy: Array, argmax: Array, dx: Array) -> None:
+def max_pool_backward(dy: Array, argmax: Array, dx: Array, pads: Pads) -> None:
     """Send each entry of ``dy`` to the place that won its window; where windows overlap, gradients add up.
 
     dy, argmax  (n, out_h, out_w, c)
-    dx          (n, h, w, c)
+    dx          (n, top + h + bottom, left + w + right, c): the images, with zeros around them
+    pads        ((top, bottom), (left, right))
     """
-    n, h, w, c = dx.shape
+    (top, bottom), (left, right) = pads
+    n, padded_h, padded_w, c = dx.shape
+    h, w = padded_h - top - bottom, padded_w - left - right
+    images = np.zeros((n, h * w, c), dx.dtype)
     sample, channel = np.arange(n)[:, None, None, None], np.arange(c)
-    dx[...] = 0
-    np.add.at(dx.reshape(n, h * w, c), (sample, argmax, channel), dy)
+    np.add.at(images, (sample, argmax, channel), dy)
+    dx[...] = np.pad(images.reshape(n, h, w, c), ((0, 0), *pads, (0, 0)))
+
+
+def sum_channels(x: Array, sums: Array) -> None:
+    """Add up each channel: the gradient of a convolution's bias.
+
+    x     (n, h, w, c)
+    sums  (c,)
+    """
+    sums[...] = x.sum(axis=(0, 1, 2))
 
 
 def average_pool(x: Array, k_h: int, k_w: int, s_h: int, s_w: int, pads: Pads, y: Array) -> None:

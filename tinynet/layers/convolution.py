@@ -24,7 +24,7 @@ import numpy as np
 
 from tinynet import kernels
 from tinynet.layers.layer import Array, Shape
-from tinynet.layers.pooled_gradient import PooledGradient, whole, whole_parts
+from tinynet.layers.pooled_gradient import PooledGradient, padded_parts, whole
 from tinynet.layers.window import Window
 
 PATCH_BYTES = 1 << 19  # how much of a patch matrix is made at a time
@@ -87,8 +87,8 @@ def weight_gradient(x: Array, dy: Array | PooledGradient, W_shape: Shape, window
         (top, bottom), (left, right) = pads
         around = (k_h - 1 - top, k_h - 1 - bottom), (k_w - 1 - left, k_w - 1 - right)
         by_channel = np.zeros((c, k_h, k_w, filters), x.dtype)
-        for images, part in whole_parts(dy):
-            kernels.sum_patches(part, x[images], NO_ARGMAX, by_channel, 1, 1, around)
+        for images, part in padded_parts(dy, around):
+            kernels.sum_patches(part, x[images], NO_ARGMAX, by_channel, 1, 1, ((0, 0), (0, 0)))
         return np.ascontiguousarray(by_channel[:, ::-1, ::-1].transpose(1, 2, 0, 3))
     if is_cheaper(numbers, k_h, k_w * c, dense):
         by_filter = np.zeros((filters, k_h, k_w, c), x.dtype)
@@ -101,11 +101,10 @@ def weight_gradient(x: Array, dy: Array | PooledGradient, W_shape: Shape, window
 
 
 def bias_gradient(dy: Array | PooledGradient) -> Array:
-    """db = dy.sum(axis=(0, 1, 2)); image rows are added up first, as a product with ones, which is the fastest sum."""
-    dy, _ = nonzeros(dy)
-    n, out_h, out_w, filters = dy.shape
-    rows = np.ones(n * out_h, dy.dtype) @ dy.reshape(n * out_h, out_w * filters)
-    db: Array = rows.reshape(out_w, filters).sum(axis=0)
+    """db = dy.sum(axis=(0, 1, 2))"""
+    numbers, _ = nonzeros(dy)
+    db = np.empty(numbers.shape[-1], numbers.dtype)
+    kernels.sum_channels(numbers, db)
     return db
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,6 +12,7 @@ import numpy.typing as npt
 from tinynet import kernels
 
 Array = npt.NDArray[Any]
+Pads = tuple[tuple[int, int], tuple[int, int]]
 
 PART_BYTES = 1 << 18  # of the whole images that are made at a time
 
@@ -42,7 +44,7 @@ class PooledGradient:
     def whole(self) -> Array:
         """The images, with all their zeros."""
         images = np.empty(self.shape, self.numbers.dtype)
-        kernels.max_pool_backward(self.numbers, self.argmax, images)
+        kernels.max_pool_backward(self.numbers, self.argmax, images, ((0, 0), (0, 0)))
         return images
 
 
@@ -51,17 +53,19 @@ def whole(dy: Array | PooledGradient) -> Array:
     return dy.whole() if isinstance(dy, PooledGradient) else dy
 
 
-def whole_parts(dy: Array | PooledGradient) -> Iterator[tuple[slice, Array]]:
-    """(images, their gradient), for as many of them at a time as stay in the processor's cache; all, of an array."""
-    n = dy.shape[0]
-    if not isinstance(dy, PooledGradient):
-        yield slice(0, n), dy
-        return
-    numbers, argmax = dy.numbers, dy.argmax
-    step = max(1, PART_BYTES // (np.prod(dy.shape[1:], dtype=int) * numbers.itemsize))
-    room = np.empty((min(step, n), *dy.shape[1:]), numbers.dtype)
+def padded_parts(dy: Array | PooledGradient, pads: Pads) -> Iterator[tuple[slice, Array]]:
+    """(images, their gradient as an array with zeros around each), for as many at a time as stay in the cache."""
+    (top, bottom), (left, right) = pads
+    n, h, w, c = dy.shape
+    numbers = dy.numbers if isinstance(dy, PooledGradient) else dy
+    padded_shape = top + h + bottom, left + w + right, c
+    step = max(1, PART_BYTES // (math.prod(padded_shape) * numbers.itemsize))
+    room = np.zeros((min(step, n), *padded_shape), numbers.dtype)
     for start in range(0, n, step):
         images = slice(start, min(start + step, n))
         part = room[: images.stop - start]
-        kernels.max_pool_backward(numbers[images], argmax[images], part)
+        if isinstance(dy, PooledGradient):
+            kernels.max_pool_backward(numbers[images], dy.argmax[images], part, pads)
+        else:
+            part[:, top : top + h, left : left + w] = dy[images]
         yield images, part
