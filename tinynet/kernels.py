@@ -839,8 +839,8 @@ class _Code:
         self.builder.store(self.call(name, a.type, a, b, self.builder.load(total)), total)
 
     def fetch(self, pointer: Any, index: Any) -> None:
-        """Begin to bring pointer[index] into the second cache; it need not exist."""
-        settings = [ir.Constant(ir.IntType(32), number) for number in (0, 2, 1)]  # for reading, the cache, of data
+        """Begin to bring pointer[index] into the fastest cache; it need not exist."""
+        settings = [ir.Constant(ir.IntType(32), number) for number in (0, 3, 1)]  # for reading, the cache, of data
         self.call("prefetch.p0", ir.VoidType(), self.builder.gep(pointer, [index]), *settings)
 
     def at_least(self, least: Any, value: Any) -> Any:

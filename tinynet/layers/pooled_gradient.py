@@ -14,7 +14,7 @@ from tinynet import kernels
 Array = npt.NDArray[Any]
 Pads = tuple[tuple[int, int], tuple[int, int]]
 
-PART_BYTES = 1 << 18  # of the whole images that are made at a time
+PART_BYTES = 1 << 19  # of the whole images that are made at a time
 
 
 class PooledGradient:
