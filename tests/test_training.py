@@ -5,6 +5,7 @@ import multiprocessing
 import threading
 import warnings
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,9 +14,11 @@ from threadpoolctl import threadpool_info, threadpool_limits
 from tinynet import parallel, training
 from tinynet.callbacks import Callback
 from tinynet.layers import Activation, Conv2D, Dense, Flatten, Input, Layer, Linear, MaxPooling2D, Softmax, dense
+from tinynet.layers.outer_products import OuterProducts
 from tinynet.losses import SparseCategoricalCrossentropy, softmax_cross_entropy
 from tinynet.models import Sequential
 from tinynet.optimizers import SGD
+from tinynet.regularizers import L2
 from tinynet.utils import to_categorical
 
 NUM_CLASSES = 3
@@ -910,3 +913,58 @@ def test_threads_are_woken_only_for_what_is_worth_it(monkeypatch, worth_threads,
     model.num_threads = 3
     model.train_on_batch(X, Y)
     assert asked == [(2, 3), (1 + 2, expected)]  # two shards of 35; 2 rows of 8, and 5 + 3 rows of 3
+
+
+@pytest.mark.parametrize("num_threads", [1, 2])
+@pytest.mark.parametrize("entry", [(0, 0), (9, 2)])
+@pytest.mark.parametrize("number", [np.nan, np.inf])
+def test_sums_of_outer_products_are_looked_at_part_by_part(monkeypatch, num_threads, entry, number):
+    monkeypatch.setattr(training, "PART_SIZE", 6)
+    monkeypatch.setattr(training, "WORTH_THREADS", 1)
+    left, right = np.ones((4, 10)), np.ones((4, 3))
+    left[1, entry[0]], right[1, entry[1]] = number, 0.5
+    grads = {
+        "good": OuterProducts(np.ones((4, 10)), np.ones((4, 3))),
+        "bad": OuterProducts(left, right),
+        "b": np.ones(3),
+    }
+    assert training.add_up(grads, num_threads) == {"good"}
+    assert np.isfinite(grads["good"]).all()
+    assert not np.isfinite(grads["bad"][entry])
+
+
+def overflowing(change: Callable[[dict[str, Any], set[str]], set[str]]) -> Any:
+    """``add_up``, after which ``change`` has its way with the gradients."""
+    add_up = training.add_up
+    return lambda grads, num_threads: change(grads, add_up(grads, num_threads))
+
+
+def test_two_finite_sums_whose_sum_is_not(monkeypatch):
+    """Each wave's gradient is finite: what was known of the waves says nothing of the batch."""
+
+    def large(grads, finite):
+        for name in finite:
+            grads[name][...] = np.finfo(np.float32).max
+        return finite
+
+    monkeypatch.setattr(dense, "LARGE", 0)
+    monkeypatch.setattr(training, "WAVE_SIZE", len(X) // 2)
+    monkeypatch.setattr(training, "add_up", overflowing(large))
+    model = mlp()
+    before = model.get_weights()
+    with pytest.raises(training.DivergenceError, match="gradient of dense/W"):
+        model.train_on_batch(X, Y)
+    assert all((a == b).all() for a, b in zip(before, model.get_weights(), strict=True))
+
+
+def test_a_finite_gradient_and_a_regularizer_whose_sum_is_not(monkeypatch):
+    def large(grads, finite):
+        grads["dense/W"][...] = np.finfo(np.float32).max
+        return finite
+
+    monkeypatch.setattr(dense, "LARGE", 0)
+    monkeypatch.setattr(training, "add_up", overflowing(large))
+    model = Sequential([Input((2,)), Dense(3, kernel_regularizer=L2(1e37))], seed=0)
+    model.compile("sgd", SparseCategoricalCrossentropy(from_logits=True))
+    with pytest.raises(training.DivergenceError, match="gradient of dense/W"):
+        model.train_on_batch(X, Y)

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -62,6 +62,7 @@ class BatchResult:
     loss: float
     metrics: list[float]
     grads: dict[str, Any]  # arrays, or OuterProducts that are still to be added up
+    finite: set[str] = field(default_factory=set)  # the names of gradients that are known to be
 
     def add(self, other: BatchResult) -> None:
         """Add the sums of other samples to these."""
@@ -70,6 +71,7 @@ class BatchResult:
         self.metrics = [a + b for a, b in zip(self.metrics, other.metrics, strict=True)]
         for key in self.grads:
             self.grads[key] += other.grads[key]
+        self.finite.clear()
 
     def means(self, names: Sequence[str]) -> dict[str, float]:
         """The mean loss and metrics by name, as they stand in logs and in History."""
@@ -117,7 +119,7 @@ def run_batch(model: Sequential, x: Array, classes: Array, *, gradients: bool) -
             first, *others = parallel.run_all(run_shard, shards(model, wave), model.num_threads)
             for other in others:
                 first.add(other)
-            add_up(first.grads, model.num_threads)
+            first.finite = add_up(first.grads, model.num_threads)
             if total is None:
                 total = first
             else:
@@ -128,25 +130,33 @@ def run_batch(model: Sequential, x: Array, classes: Array, *, gradients: bool) -
         total.loss += n * regularizer(W)
         if gradients:
             total.grads[key] += regularizer.gradient(W)
+            total.finite.discard(key)
     return total
 
 
-def add_up(grads: dict[str, Any], num_threads: int) -> None:
-    """Replace each ``OuterProducts`` with its sum, of which the threads work out some rows each."""
+def add_up(grads: dict[str, Any], num_threads: int) -> set[str]:
+    """Replace each ``OuterProducts`` with its sum, of which the threads work out some rows each.
+
+    Returns the names of those whose sum is finite: while it is in the cache, looking at it costs little.
+    """
     parts: list[tuple[Array, Array, slice, Array]] = []
+    names: list[str] = []
     for key, grad in grads.items():
         if isinstance(grad, OuterProducts):
             left, right = grad.left(), grad.right()
             grads[key] = total = np.empty(grad.shape, right.dtype)
             for rows in batches(len(total), max(1, PART_SIZE // right.shape[1])):
                 parts.append((left, right, rows, total[rows]))
+                names.append(key)
 
     @np.errstate(over="ignore", invalid="ignore")
-    def add_part(part: tuple[Array, Array, slice, Array]) -> None:
+    def add_part(part: tuple[Array, Array, slice, Array]) -> bool:
         transposed_times(*part)
+        return _all_finite(part[-1])
 
     large = sum(total.size for *_, total in parts) > WORTH_THREADS
-    parallel.run_all(add_part, parts, num_threads if large else 1)
+    finite = parallel.run_all(add_part, parts, num_threads if large else 1)
+    return set(names) - {name for name, is_finite in zip(names, finite, strict=True) if not is_finite}
 
 
 def train_step(model: Sequential, x: Array, classes: Array, where: str = "on this batch") -> BatchResult:
@@ -167,7 +177,8 @@ def train_step(model: Sequential, x: Array, classes: Array, where: str = "on thi
 
 def refuse_divergence(model: Sequential, x: Array, result: BatchResult, where: str) -> None:
     """Raise DivergenceError unless the loss and all gradients of the batch ``x`` are finite."""
-    wrong = next((name for name, grad in result.grads.items() if not _all_finite(grad)), None)
+    unknown = (name for name in result.grads if name not in result.finite)
+    wrong = next((name for name in unknown if not _all_finite(result.grads[name])), None)
     if math.isfinite(result.loss):
         if wrong is None:
             return
