@@ -62,6 +62,11 @@ def jit(function: Function) -> Function:
         return numba.njit(**SETTINGS)(function)  # type: ignore[no-any-return]
 
 
+def _internal(function: Function) -> Function:
+    """Compile for kernels to call, which keep it on disk as a part of them."""
+    return numba.njit(**SETTINGS)(function)  # type: ignore[no-any-return]
+
+
 def _inline(function: Function) -> Function:
     """Compile as a part of the kernel that calls it: for what only one does, that takes half as long."""
     return numba.njit(inline="always", **SETTINGS)(function)  # type: ignore[no-any-return]
@@ -134,7 +139,7 @@ def col2im(patches: Array, x: Array, k_h: int, k_w: int, s_h: int, s_w: int) -> 
                 corner += step
 
 
-@jit
+@_internal
 def _aligned(size: Any, dtype: Any) -> Array:
     """Room for ``size`` numbers that begins where a vector should: an unaligned one takes twice as long to load."""
     room = np.empty(size + uint(64), dtype)
@@ -142,13 +147,20 @@ def _aligned(size: Any, dtype: Any) -> Array:
     return room[skip : skip + size]
 
 
-@jit
+@_internal
+def _zeros(size: Any, dtype: Any) -> Array:
+    room = _aligned(size, dtype)
+    room[:] = 0
+    return room
+
+
+@_internal
 def _to_pitch(size: Any) -> Any:
     """``size`` numbers with what is missing to a multiple of PITCH."""
     return (size + uint(PITCH - 1)) // uint(PITCH) * uint(PITCH)
 
 
-@jit
+@_internal
 def _copy_runs(source: Array, run: Any, runs: Any, target: Array, pitch: Any, next_run: Any, groups: Any) -> None:
     """Copy groups of runs that lie side by side: run i of group g goes to target[g * pitch + i * next_run]."""
     s = uint(0)
@@ -184,7 +196,7 @@ def _columns_as_runs(weights: Array, pitch: Any, first: Any, last: Any, runs: An
     return columns, last_pitch
 
 
-@jit
+@_internal
 def _pad(x: Array, first: int, end: int, pads: Any, room: Array) -> None:
     """Copy images ``first`` to ``end`` of ``x`` into a room with zeros around each, which are there already."""
     _, h, w, c = x.shape
@@ -199,14 +211,25 @@ def _pad(x: Array, first: int, end: int, pads: Any, room: Array) -> None:
             s += line
 
 
-@jit
-def _list_starts(starts: Array, start: Any, out_h: Any, out_w: Any, next_row: Any, next_column: Any) -> None:
-    """Write where the patch under each position of a window begins in an image, which itself begins at ``start``."""
+@_internal
+def _list_starts(starts: Array, out_h: Any, out_w: Any, next_row: Any, next_column: Any) -> None:
+    """Write where in an image the patch under each position of a window begins."""
     p = uint(0)
     for i in range(out_h):
         for j in range(out_w):
-            starts[p] = uint(start + i * next_row + j * next_column)
+            starts[p] = uint(i * next_row + j * next_column)
             p += uint(1)
+
+
+@_internal
+def _inside(positions: Any, stride: Any, before: Any, size: Any, k: Any) -> tuple[Array, Any]:
+    """(positions, 2): the first of a window's k entries inside the image, and how many are; and how many are in all."""
+    parts, total = np.empty((positions, 2), np.uintp), 0
+    for i in range(positions):
+        first, end = max(before - i * stride, 0), min(before + size - i * stride, k)
+        parts[i, 0], parts[i, 1] = first, max(end - first, 0)
+        total += max(end - first, 0)
+    return parts, total
 
 
 @jit
@@ -231,23 +254,24 @@ def convolve(x: Array, W: Array, b: Array, y: Array, s_h: int, s_w: int, pads: A
         is_finite &= weight - weight == 0  # infinity times zero is not zero
 
     is_thin = is_finite and (uint(TILE - 1) * uint(s_w * c) + run) <= uint(BLANK)
-    parts, share = np.empty((0, 5), np.uintp), 1.0
-    if n >= TILE and is_finite and not is_thin:
-        parts, share = _parts_inside(x.shape, (out_h, out_w), (k_h, k_w), (s_h, s_w), pads, pitch, last_pitch)
-    by_image = share * ((n + TILE - 1) // TILE * TILE) < WORTH_CUTTING * n
+    (top, bottom), (left, right) = pads
+    vertical, entries_h = _inside(out_h, s_h, top, h, k_h)
+    horizontal, entries_w = _inside(out_w, s_w, left, w, k_w)
+    products_inside = (n + TILE - 1) // TILE * TILE * entries_h * entries_w
+    by_image = not is_thin and is_finite and n >= TILE
+    by_image &= products_inside < WORTH_CUTTING * (n * positions * k_h * k_w)
     images, padded_h, padded_w = TILE, h, w
     if not by_image:
-        (top, bottom), (left, right) = pads
         padded_h, padded_w = top + h + bottom, left + w + right
         images = min(n, max(1, PADDED_BYTES // (padded_h * padded_w * c * x.itemsize)))
-    size, row = padded_h * padded_w * c, uint(padded_w * c)
-    room = np.zeros(images * size if size > h * w * c else 0, x.dtype)
+    size, row, depth = padded_h * padded_w * c, uint(padded_w * c), uint(c)
+    room = _zeros(uint(images * size if size > h * w * c else 0), x.dtype)
     starts = np.empty(max(images * positions, TILE), np.uintp)
     tiles = np.empty(images * positions // TILE + 1, np.uintp)
-    for image in range(uint(0) if by_image else uint(images)):
-        begin = int(image) * positions
-        _list_starts(starts[begin:], int(image) * size, out_h, out_w, s_h * padded_w * c, s_w * c)
-    for p in range(images * positions, len(starts)):
+    _list_starts(starts, out_h, out_w, s_h * padded_w * c, s_w * c)
+    for p in range(positions, images * positions):
+        starts[p] = starts[p - positions] + uint(size)
+    for p in range(images * positions, len(starts)):  # what is missing to a tile
         starts[p] = starts[images * positions - 1]
 
     rows, length, w_i, last_w = runs, run, uint(0), uint(0)
@@ -271,9 +295,17 @@ def convolve(x: Array, W: Array, b: Array, y: Array, s_h: int, s_w: int, pads: A
         for tile in range(count):
             place = i = tiles[tile]
             if by_image:
-                i, rows, length, w_i, last_w = uint(0), parts[i, 1], parts[i, 2], parts[i, 3], parts[i, 4]
-                for image in range(TILE):
-                    starts[image] = uint(image * size) + parts[place, 0]
+                i, p_h, p_w = uint(0), place // uint(out_w), place % uint(out_w)
+                k_i, rows = vertical[p_h, 0], vertical[p_h, 1]
+                k_j, columns = horizontal[p_w, 0], horizontal[p_w, 1]
+                length, w_i, last_w = (
+                    columns * depth,
+                    (k_i * uint(k_w) + k_j) * depth * pitch,
+                    k_i * last_pitch + k_j * depth,
+                )
+                corner = (p_h * uint(s_h) + k_i - uint(top)) * row + (p_w * uint(s_w) + k_j - uint(left)) * depth
+                for image in range(uint(TILE)):
+                    starts[image] = image * uint(size) + corner
             t, gap = place * width, (run - length) * pitch
             patches = (i, rows, row, length)
             _multiply_tile(
@@ -298,28 +330,6 @@ def convolve(x: Array, W: Array, b: Array, y: Array, s_h: int, s_w: int, pads: A
         if end < uint(TILE):
             for r in range(end * width):
                 products[uint(first * positions) * width + r] = target[r]
-
-
-@jit
-def _parts_inside(shape: Any, out: Any, size: Any, strides: Any, pads: Any, pitch: Any, last_pitch: Any) -> Any:
-    """The part of a window that is inside the image, at each of its positions, and how much of all windows that is.
-
-    Of each part: where it begins in the image; its runs, and the numbers of a run; where it begins in the weights, and
-    in a column of the last ones.
-    """
-    _, h, w, c = shape
-    (out_h, out_w), (k_h, k_w), (s_h, s_w), ((top, _), (left, _)) = out, size, strides, pads
-    parts, pixels = np.empty((out_h * out_w, 5), np.uintp), 0
-    for i in range(out_h):
-        k_i, end_i = max(top - i * s_h, 0), min(top + h - i * s_h, k_h)
-        for j in range(out_w):
-            k_j, end_j = max(left - j * s_w, 0), min(left + w - j * s_w, k_w)
-            part, rows, columns = parts[i * out_w + j], max(end_i - k_i, 0), max(end_j - k_j, 0)
-            part[0] = ((i * s_h + k_i - top) * w + j * s_w + k_j - left) * c if rows and columns else 0
-            part[1], part[2] = rows, columns * c
-            part[3], part[4] = (k_i * k_w + k_j) * c * pitch, k_i * last_pitch + k_j * c
-            pixels += rows * columns
-    return parts, pixels / (out_h * out_w * k_h * k_w)
 
 
 @_inline
@@ -389,7 +399,7 @@ def matmul(
     With a transposed W it is computed as (W @ x.T).T: it would take longer to transpose W, which is large.
     """
     smallest, none = y.dtype.type(least), y.dtype.type(-np.inf)
-    zeros = np.zeros(x.shape[0] if W_transposed else y.shape[1], y.dtype)
+    zeros = _zeros(uint(x.shape[0] if W_transposed else y.shape[1]), y.dtype)
     if W_transposed:
         rows, size, columns = uint(x.shape[0]), uint(x.shape[1]), uint(len(W))
         factor, room = np.empty((size, rows), x.dtype), np.empty((ROWS, rows), x.dtype)
@@ -420,7 +430,7 @@ def matmul(
         _multiply(x.reshape(-1), uint(first) * uint(x.shape[1]), uint(x.shape[1]), W, b, y, smallest)
 
 
-@jit
+@_internal
 def _multiply(source: Array, start: Any, next_start: Any, W: Array, b: Array, y: Array, least: Any) -> None:
     """The rows from source[start] on, times W, plus b, at least ``least``: some columns at a time, which stay in cache.
 
@@ -448,7 +458,7 @@ def _multiply(source: Array, start: Any, next_start: Any, W: Array, b: Array, y:
             rest[i] = target[i]
 
 
-@jit
+@_internal
 def _runs_of(most: Any) -> Any:
     """How many runs to add to at once: the largest of RUNS that is not above ``most``."""
     return uint(RUNS[1] if most >= RUNS[1] else RUNS[0])
@@ -467,9 +477,9 @@ def sum_patches(x: Array, dy: Array, argmax: Array, sums: Array, s_h: int, s_w: 
     padded_h, padded_w = top + h + bottom, left + w + right
     out_h, out_w = (padded_h - k_h) // s_h + 1, (padded_w - k_w) // s_w + 1
     starts = np.empty(out_h * out_w, np.uintp)
-    _list_starts(starts, 0, out_h, out_w, s_h * padded_w * c, s_w * c)
+    _list_starts(starts, out_h, out_w, s_h * padded_w * c, s_w * c)
     is_padded = padded_w > w or padded_h > h
-    room = np.zeros(padded_h * padded_w * c if is_padded else 0, x.dtype)  # for an image with its zeros
+    room = _zeros(uint(padded_h * padded_w * c if is_padded else 0), x.dtype)  # for an image with its zeros
     source, gradient, target = x.reshape(-1), dy.reshape(-1), sums.reshape(-1)
     position, is_pooled = argmax.reshape(-1), argmax.size > 0
     run, row = uint(k_w * c), uint(padded_w * c)
@@ -550,9 +560,9 @@ def add_filters(dy: Array, argmax: Array, filters_: Array, x: Array, s_h: int, s
     padded_h, padded_w = top + h + bottom, left + w + right
     out_h, out_w = (padded_h - k_h) // s_h + 1, (padded_w - k_w) // s_w + 1
     starts = np.empty(out_h * out_w, np.uintp)
-    _list_starts(starts, 0, out_h, out_w, s_h * padded_w * c, s_w * c)
+    _list_starts(starts, out_h, out_w, s_h * padded_w * c, s_w * c)
     target = x.reshape(-1)
-    room = np.empty(padded_h * padded_w * c, x.dtype)  # for the gradient of an image with its padding
+    room = _aligned(uint(padded_h * padded_w * c), x.dtype)  # for the gradient of an image with its padding
     run, row, line = uint(k_w * c), uint(padded_w * c), uint(w * c)
     pitch = _to_pitch(run)
     size = uint(filters) * pitch
@@ -592,7 +602,7 @@ def count_nonzero(x: Array) -> int:
     return count
 
 
-@jit
+@_internal
 def _better(value: Any, best: Any) -> Any:
     """Whether ``value`` takes the place of ``best`` as the largest: the first NaN wins."""
     return (value > best) | ((value != value) & (best == best))
@@ -643,14 +653,14 @@ def max_pool_backward(dy: Array, argmax: Array, dx: Array, pads: Any) -> None:
     gradient, place, target = dy.reshape(-1), argmax.reshape(-1), dx.reshape(-1)
     h, w, channels = padded_h - top - bottom, padded_w - left - right, uint(c)
     starts = np.empty(h * w, np.uintp)
-    _list_starts(starts, (top * padded_w + left) * c, h, w, padded_w * c, c)
+    _list_starts(starts, h, w, padded_w * c, c)
     g = start = uint(0)
     for _ in range(n):
-        end = start + uint(padded_h * padded_w * c)
+        corner, end = start + uint((top * padded_w + left) * c), start + uint(padded_h * padded_w * c)
         target[start:end] = 0
         for _ in range(dy.shape[1] * dy.shape[2]):
             for channel in range(channels):
-                target[start + starts[uint(place[g])] + channel] += gradient[g]
+                target[corner + starts[uint(place[g])] + channel] += gradient[g]
                 g += uint(1)
         start = end
 
@@ -659,7 +669,7 @@ def max_pool_backward(dy: Array, argmax: Array, dx: Array, pads: Any) -> None:
 def sum_channels(x: Array, sums: Array) -> None:
     """Twin: ``reference.sum_channels``. Rows of images are added up first: they are longer than a pixel."""
     n, h, w, c = x.shape
-    numbers, row, line = x.reshape(-1), np.zeros(w * c, x.dtype), uint(w * c)
+    numbers, row, line = x.reshape(-1), _zeros(uint(w * c), x.dtype), uint(w * c)
     s = uint(0)
     for _ in range(n * h):
         for r in range(line):
@@ -738,7 +748,7 @@ def relu_backward(dy: Array, y: Array, dx: Array) -> None:
         target[i] = gradient[i] if output[i] > 0 else gradient.dtype.type(0)
 
 
-@jit
+@_internal
 def _exponentials(z: Array, p: Array) -> tuple[Any, Any]:
     """Write exp(z - max(z)) into ``p``; that maximum, and the sum of them."""
     largest = z[0]
