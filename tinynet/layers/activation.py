@@ -9,6 +9,7 @@ import numpy as np
 
 from tinynet import kernels
 from tinynet.layers.layer import Array, Gradients, Layer, Shape
+from tinynet.layers.step import Step, steps_of
 from tinynet.validation import check_choice, reject_arguments
 
 
@@ -33,6 +34,9 @@ class Linear(Layer):
     def backward(self, dy: Array, cache: Any, *, need_dx: bool = True) -> Gradients:
         n, dtype = cache
         return self.check_gradient(dy, n, dtype), {}
+
+    def kernel_steps(self) -> list[Step] | None:
+        return []
 
 
 class ReLU(Layer):
@@ -76,6 +80,9 @@ class ReLU(Layer):
         dx = np.empty_like(y)
         kernels.relu_backward(dy.reshape(-1), y.reshape(-1), dx.reshape(-1))
         return dx, {}
+
+    def kernel_steps(self) -> list[Step] | None:
+        return [Step(kernels.RELU)]
 
 
 class Tanh(Layer):
@@ -188,6 +195,9 @@ class Softmax(Layer):
         dy = self.check_gradient(dy, len(y), y.dtype)
         return y * (dy - (dy * y).sum(axis=-1, keepdims=True)), {}
 
+    def kernel_steps(self) -> list[Step] | None:
+        return [Step(kernels.SOFTMAX)]
+
     def before_softmax(self) -> Layer | None:
         return _built_like(Linear(name=self.name), self)
 
@@ -222,6 +232,9 @@ class Activation(Layer):
 
     def backward(self, dy: Array, cache: Any, *, need_dx: bool = True) -> Gradients:
         return self.function.backward(dy, cache)
+
+    def kernel_steps(self) -> list[Step] | None:
+        return steps_of(self.function)
 
     def before_softmax(self) -> Layer | None:
         return self.function.before_softmax()

@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tinynet.layers.outer_products import OuterProducts
+from tinynet.layers.step import Step
 from tinynet.regularizers import Regularizer
 from tinynet.validation import check_int, check_shape, reject_arguments
 
@@ -133,6 +134,13 @@ class Layer:
         A gradient may be returned as ``OuterProducts``, where it is cheaper to add these up for all shards at once.
         """
         return self.backward(dy, cache, need_dx=need_dx)  # type: ignore[return-value]
+
+    def kernel_steps(self) -> list[Step] | None:
+        """The kernels that ``forward(x)`` comes to in prediction, [] for the identity; None where there is more to it.
+
+        It speaks for the class that defines it alone: one derived from that may compute something else.
+        """
+        return None
 
     def before_softmax(self) -> Layer | None:
         """This layer up to its logits, sharing its parameters; None if it does not end in a softmax."""

@@ -9,6 +9,7 @@ import numpy as np
 from tinynet import kernels
 from tinynet.layers.layer import Array, Gradients
 from tinynet.layers.pooling import Pooling2D
+from tinynet.layers.step import Step
 
 
 class MaxPooling2D(Pooling2D):
@@ -51,3 +52,6 @@ class MaxPooling2D(Pooling2D):
         dx = np.empty(x_shape, dtype)
         kernels.max_pool_backward(dy, argmax, dx)
         return dx, {}
+
+    def kernel_steps(self) -> list[Step] | None:
+        return [Step(kernels.MAX_POOL, window=self.window, pads=self.pads)]
