@@ -318,19 +318,26 @@ def _leave_out_blank(
 
 @jit
 def vecmat(x: Array, W: Array, b: Array, y: Array, least: float) -> None:
-    """Twin: ``reference.vecmat``. The rows of W, each times a number of x, are added up four at a time."""
+    """Twin: ``reference.vecmat``. The rows of W, each times a number of x, are added up eight at a time.
+
+    A large W is read from memory, and that many places at once bring it as fast as it comes.
+    """
     size, columns, smallest = uint(W.shape[0]), uint(W.shape[1]), y.dtype.type(least)
     numbers, weights, target = x.reshape(-1), W.reshape(-1), y.reshape(-1)
     for i in range(columns):
         target[i] = b[i]
-    whole = size - size % uint(4)
-    for k in range(uint(0), whole, uint(4)):
+    whole = size - size % uint(8)
+    for k in range(uint(0), whole, uint(8)):
         x_0, x_1, x_2, x_3 = numbers[k], numbers[k + uint(1)], numbers[k + uint(2)], numbers[k + uint(3)]
-        row = k * columns
+        x_4, x_5, x_6, x_7 = numbers[k + uint(4)], numbers[k + uint(5)], numbers[k + uint(6)], numbers[k + uint(7)]
+        row, half = k * columns, uint(4) * columns
         for i in range(row, row + columns):
             two = x_0 * weights[i] + x_1 * weights[i + columns]
-            others = x_2 * weights[i + uint(2) * columns] + x_3 * weights[i + uint(3) * columns]
-            target[i - row] += two + others
+            four = two + (x_2 * weights[i + uint(2) * columns] + x_3 * weights[i + uint(3) * columns])
+            j = i + half
+            two = x_4 * weights[j] + x_5 * weights[j + columns]
+            others = two + (x_6 * weights[j + uint(2) * columns] + x_7 * weights[j + uint(3) * columns])
+            target[i - row] += four + others
     for k in range(whole, size):
         for i in range(columns):
             target[i] += numbers[k] * weights[k * columns + i]
