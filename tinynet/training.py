@@ -81,7 +81,9 @@ class BatchResult:
 def shards(model: Sequential, rows: slice) -> list[slice]:
     """How rows of a batch are cut, in order: by their number and the model's size, not by the number of threads."""
     size, n = SHARD_SIZE, rows.stop - rows.start
-    if n > size and sum(math.prod(layer.output_shape or ()) for layer in model.layers) < SMALL_NETWORK:
+    if n <= size:
+        return [rows]
+    if sum(math.prod(layer.output_shape or ()) for layer in model.layers) < SMALL_NETWORK:
         size = min(LARGE_SHARD, max(size, math.ceil(n / 2)))
     return [slice(i, min(i + size, rows.stop)) for i in range(rows.start, rows.stop, size)]
 
