@@ -56,6 +56,7 @@ FILES = {
     "initializers.py": "test_initializers.py",
     "regularizers.py": "test_regularizers.py",
     "metrics.py": "test_metrics.py",
+    "inference.py": "test_inference.py",
     "network.py": "test_layer.py test_errors.py",
     "optimizers/__init__.py": "test_sgd.py test_adam.py",
     "optimizers/adam.py": "test_adam.py",
@@ -72,6 +73,8 @@ FILES = {
     "layers/layer.py": "test_layer.py test_errors.py",
     "layers/outer_products.py": "test_products.py",
     "layers/products.py": "test_products.py",
+    "layers/step.py": "test_inference.py",
+    "layers/pooled_gradient.py": "test_pooled_gradient.py",
     "layers/max_pooling2d.py": "test_max_pooling2d.py",
     "layers/pooling.py": "test_max_pooling2d.py test_average_pooling2d.py",
     "layers/weighted.py": "test_dense.py test_conv2d.py",
@@ -98,6 +101,7 @@ WIDER = (
 COMPILED = {
     r"_write_add_runs.*": "sum_patches or add_filters",
     r"_write_max_of_four": "max_pool",
+    r"_pointer_to.*|_compiled_array_at|_call_of.*|_compiled_call|machine_code": "run_steps",
     r"_write_all_zero": "convolve",
     r"_products_of(.write)?": "convolve or matmul",
     r"_dots_of(.write)?": "convolve",
@@ -117,7 +121,7 @@ ALSO_RESHAPES = re.compile(r"reshape\((?:[^()]|\([^()]*\))*(?:~1|- 2)[,)]")
 TUNING = (
     *("PATCH_BYTES", "WEIGHT_BYTES", "CACHE_BYTES", "PART_SIZE", "WORTH_THREADS", "WAVE_SIZE", "LARGE"),
     *("SUMS", "TILE", "FEW", "LIST_BYTES", "FAST_BYTES", "COLUMNS", "BLANK", "PADDED_BYTES", "LINES", "ROWS"),
-    "PITCH",
+    *("PITCH", "TOGETHER"),
 )
 
 

@@ -23,7 +23,8 @@ ways = pytest.mark.parametrize("by_kernel", [False, True])
 
 
 def forced(by_kernel: bool) -> Any:
-    return mock.patch.object(products, "_stays_in_cache", return_value=by_kernel)
+    both = dict.fromkeys(["columns_stay_in_cache", "_stays_in_cache"], mock.Mock(return_value=by_kernel))
+    return mock.patch.multiple(products, **both)
 
 
 def integers(seed: int, *shape: int, dtype: Any = np.float32, layout: str = "C") -> np.ndarray:
@@ -66,28 +67,27 @@ def test_three_products(by_kernel, n, size, columns, rows, least, seed, dtype, l
 
 
 @ways
-@pytest.mark.parametrize(("n", "cache_bytes", "by_vecmat"), [(1, 48, True), (1, 47, False), (2, 48, False)])
-def test_a_single_row_has_a_kernel_of_its_own_while_all_weights_stay_in_the_cache(by_kernel, n, cache_bytes, by_vecmat):
-    x, W, b = integers(0, n, 4), integers(1, 4, 3), integers(2, 3)  # 48 bytes of weights
+@pytest.mark.parametrize("n", [1, 2, 7, 100])
+def test_a_single_row_has_a_kernel_of_its_own_and_for_others_the_cache_decides(by_kernel, n):
+    x, W, b = integers(0, n, 4), integers(1, 4, 3), integers(2, 3)
     with (
-        forced(by_kernel),
-        mock.patch.object(products, "CACHE_BYTES", cache_bytes),
+        mock.patch.multiple(kernels, VECTOR_BYTES=32),
+        mock.patch.object(products, "CACHE_BYTES", 4 * kernels.COLUMNS * 4 - (not by_kernel)),
         mock.patch.object(kernels, "vecmat", wraps=kernels.vecmat) as vecmat,
         mock.patch.object(kernels, "matmul", wraps=kernels.matmul) as matmul,
     ):
         y = products.times(x, W, b, 0.0)
     np.testing.assert_array_equal(y, np.maximum(x @ W + b, 0))
-    assert (vecmat.called, matmul.called) == (by_vecmat, by_kernel and not by_vecmat)
+    assert (vecmat.called, matmul.called) == (n == 1, n > 1 and by_kernel)
 
 
 def test_which_factors_must_stay_in_the_cache():
     """Those whose rows are multiplied, and then those whose columns are taken some at a time."""
-    x, W, b, dy = integers(0, 9, 5), integers(1, 5, 3), integers(2, 3), integers(3, 9, 3)
+    x, W, dy = integers(0, 9, 5), integers(1, 5, 3), integers(3, 9, 3)
     with mock.patch.object(products, "_stays_in_cache", return_value=False) as asked:
-        products.times(x, W, b, 0.0)
         products.times_transposed(dy, W)
         products.transposed_times(x, dy, slice(1, 3), np.empty((2, 3), np.float32))
-    for call, factors in zip(asked.call_args_list, [(x, W), (W, dy.T), (x.T[1:3], dy)], strict=True):
+    for call, factors in zip(asked.call_args_list, [(W, dy.T), (x.T[1:3], dy)], strict=True):
         for given_, expected in zip(call.args, factors, strict=True):
             np.testing.assert_array_equal(given_, expected)
 

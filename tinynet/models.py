@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from tinynet import data_checks, training
 from tinynet.callbacks.callback import Callback, CallbackList, History, check_callbacks
+from tinynet.inference import Plan
 from tinynet.interrupt import Interrupted, InterruptWatch
 from tinynet.layers.layer import Array, Layer
 from tinynet.losses import LOSSES, Loss, get_loss
@@ -43,6 +44,7 @@ class Sequential(Network):
         history: the ``History`` of the last ``fit``.
         epoch: the number of whole epochs done, as ``fit`` counts them: where to go on with ``initial_epoch``.
         stop_training: set to True by a callback, ends training after the batch.
+        plan: how the last prediction was done, for the next one.
 
     Example:
         >>> from tinynet.layers import Dense, Input
@@ -53,6 +55,8 @@ class Sequential(Network):
         >>> model.predict(x).argmax(axis=1)
         array([0, 1, 2])
     """
+
+    plan: Plan | None = None
 
     def __init__(
         self,
@@ -296,7 +300,9 @@ class Sequential(Network):
         check_verbose("predict", verbose)
         told = CallbackList(check_callbacks("predict", callbacks), self, {})
         images = self._check_x("predict", x)
-        with report(f"{len(images):,} images", shown=verbose != 0):
+        if verbose == 0:
+            return training.predict(self, images, batch_size, told)
+        with report(f"{len(images):,} images", shown=True):
             return training.predict(self, images, batch_size, told)
 
     # One batch -----------------------------------------------------------------------------------------------------

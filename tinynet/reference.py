@@ -3,7 +3,7 @@
 Each function here has a twin of the same name in ``kernels.py``, which computes the same numbers faster; the tests
 run both on the same random shapes. Data is NHWC: (n images, h rows, w columns, c channels). A window of k_h x k_w
 moves in steps of s_h, s_w, and takes out_h x out_w positions. Every function writes its result into an array that it is
-given (the last arguments). At the end are the formulas of losses and optimizers.
+given (the last arguments). After these are the formulas of losses and optimizers, and at the end a network of several.
 
 A convolution is a matrix product once every patch under the window is laid out as a row: that is what ``im2col``
 does (K. Chellapilla, S. Puri, P. Simard, "High Performance Convolutional Neural Networks for Document Processing",
@@ -12,6 +12,7 @@ does (K. Chellapilla, S. Puri, P. Simard, "High Performance Convolutional Neural
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -292,3 +293,42 @@ def adam(w: Array, g: Array, m: Array, v: Array, alpha: float, beta_1: float, be
     m += (1 - beta_1) * (g - m)
     v += (1 - beta_2) * (g * g - v)
     w -= alpha * m / (np.sqrt(v) + epsilon)
+
+
+def run_steps(steps: Array, x: Array, y: Array) -> None:
+    """Take samples through some of the functions above, one after another: a network's forward pass, to predict.
+
+    steps  records of ``kernels.STEP``; the kinds are numbered in the order of the lines below
+    x      (n, numbers of a sample), all shapes flattened
+    y      (n, numbers of an output)
+    """
+    for step in steps:
+        (h, w, c), y_shape = step["x"].tolist(), step["y"].tolist()
+        (k_h, k_w), (s_h, s_w), pads = step["size"].tolist(), step["strides"].tolist(), step["pads"].tolist()
+        source, target = x.reshape(len(x), h, w, c), np.empty((len(x), *y_shape), x.dtype)
+        columns, least = y_shape[-1], float(step["least"])
+        match step["kind"]:
+            case 0:
+                W = _from_address(step["W"], (k_h, k_w, c, columns), x.dtype)
+                b = _from_address(step["b"], (columns,), x.dtype)
+                convolve(source, W, b, target, s_h, s_w, pads, least)
+            case 1 | 2:
+                W = _from_address(step["W"], (c, columns), x.dtype)
+                b = _from_address(step["b"], (columns,), x.dtype)
+                matmul(x, W, b, target.reshape(len(x), columns), False, False, 0, least)
+            case 3:
+                max_pool(source, k_h, k_w, s_h, s_w, pads, target, np.empty(target.shape, np.int32))
+            case 4:
+                average_pool(source, k_h, k_w, s_h, s_w, pads, target)
+            case 5:
+                relu(source, target)
+            case 6:
+                softmax(source.reshape(-1, c), target.reshape(-1, c))
+        x = target.reshape(len(x), -1)
+    y[...] = x
+
+
+def _from_address(address: int, shape: tuple[int, ...], dtype: Any) -> Array:
+    """The array that begins at an address."""
+    numbers: Any = np.ctypeslib.as_ctypes_type(dtype) * math.prod(shape)
+    return np.frombuffer(numbers.from_address(int(address)), dtype).reshape(shape)

@@ -21,6 +21,7 @@ import numpy.typing as npt
 
 from tinynet import parallel
 from tinynet.callbacks.callback import CallbackList
+from tinynet.inference import Plan
 from tinynet.layers.outer_products import OuterProducts
 from tinynet.layers.products import transposed_times
 from tinynet.memory import keep_freed_memory
@@ -82,7 +83,9 @@ class BatchResult:
 def shards(model: Sequential, rows: slice) -> list[slice]:
     """How rows of a batch are cut, in order: by their number and the model's size, not by the number of threads."""
     size, n = SHARD_SIZE, rows.stop - rows.start
-    if n > size and sum(math.prod(layer.output_shape or ()) for layer in model.layers) < SMALL_NETWORK:
+    if n <= size:
+        return [rows]
+    if sum(math.prod(layer.output_shape or ()) for layer in model.layers) < SMALL_NETWORK:
         size = min(LARGE_SHARD, max(size, math.ceil(n / 2)))
     return [slice(i, min(i + size, rows.stop)) for i in range(rows.start, rows.stop, size)]
 
@@ -261,22 +264,50 @@ def evaluate(model: Sequential, x: Array, classes: Array, batch_size: int, callb
 
 def predict(model: Sequential, x: Array, batch_size: int, callbacks: CallbackList) -> Array:
     """The network's outputs for all samples, (n, *output_shape)."""
-    callbacks.on_predict_begin({})
+    told = len(callbacks.callbacks) > 0  # for a single image, it takes a while to tell nobody
+    if told:
+        callbacks.on_predict_begin({})
     assert model.output_shape is not None, "predict builds the model first"
-    dtype = model.dtype
-    outputs = np.empty((len(x), *model.output_shape), dtype)
+    plan = _plan_of(model)
+    outputs = np.empty((len(x), *model.output_shape), plan.dtype)
+    for number, rows in enumerate(batches(len(x), batch_size)):
+        if told:
+            callbacks.on_predict_batch_begin(number, {})
+            plan = _plan_of(model)  # they may have changed the model
+        _predict_batch(model, plan, x[rows], outputs[rows])
+        if told:
+            callbacks.on_predict_batch_end(number, {"outputs": outputs[rows]})
+    if told:
+        callbacks.on_predict_end({})
+    return outputs
 
-    def run_shard(rows: slice) -> None:
+
+def _predict_batch(model: Sequential, plan: Plan, x: Array, outputs: Array) -> None:
+    """Write the network's outputs for a batch: for each shard one call of a kernel, or ``forward``."""
+    dtype = outputs.dtype
+
+    def run_plan(rows: slice) -> None:
+        samples = x[rows]  # kernels are compiled for arrays that lie in rows, and may be written
+        plan.run(samples.astype(dtype, order="C", copy=not samples.flags.behaved), outputs[rows])
+
+    def run_forward(rows: slice) -> None:
         outputs[rows], _ = model.forward(x[rows].astype(dtype, copy=False))
 
-    with parallel.single_threaded_blas():
-        for number, rows in enumerate(batches(len(x), batch_size)):
-            callbacks.on_predict_batch_begin(number, {})
-            pieces = shards(model, rows)
-            parallel.run_all(run_shard, pieces, model.num_threads if len(pieces) > 1 else 1)
-            callbacks.on_predict_batch_end(number, {"outputs": outputs[rows]})
-    callbacks.on_predict_end({})
-    return outputs
+    pieces = shards(model, slice(0, len(x)))
+    num_threads = model.num_threads if len(pieces) > 1 else 1
+    if plan.takes(len(x)) and plan.dtype == dtype:
+        parallel.run_all(run_plan, pieces, num_threads)
+    else:
+        with parallel.single_threaded_blas():
+            parallel.run_all(run_forward, pieces, num_threads)
+
+
+def _plan_of(model: Sequential) -> Plan:
+    """The model's plan, a new one where the model has changed."""
+    plan = model.plan
+    if plan is None or not plan.is_current(model):
+        plan = model.plan = Plan(model)
+    return plan
 
 
 def batches(num_samples: int, batch_size: int) -> Iterator[slice]:

@@ -10,6 +10,7 @@ import numpy as np
 from tinynet import kernels
 from tinynet.layers.layer import Array, Gradients, Layer, Shape, UnsummedGradients
 from tinynet.layers.pooled_gradient import PooledGradient
+from tinynet.layers.step import Step, steps_of
 from tinynet.validation import check_choice, reject_arguments
 
 
@@ -37,6 +38,9 @@ class Linear(Layer):
 
     def backward_unsummed(self, dy: Array | PooledGradient, cache: Any, *, need_dx: bool = True) -> UnsummedGradients:
         return (dy, {}) if isinstance(dy, PooledGradient) else self.backward(dy, cache)  # type: ignore[return-value]
+
+    def kernel_steps(self) -> list[Step] | None:
+        return []
 
 
 class ReLU(Layer):
@@ -82,6 +86,9 @@ class ReLU(Layer):
         if isinstance(dy, PooledGradient):  # what won its window is y there
             return dy.with_numbers(_where_positive(dy.numbers, dy.largest)), {}
         return self.backward(dy, cache)  # type: ignore[return-value]
+
+    def kernel_steps(self) -> list[Step] | None:
+        return [Step(kernels.RELU)]
 
 
 def _where_positive(dy: Array, y: Array) -> Array:
@@ -201,6 +208,9 @@ class Softmax(Layer):
         dy = self.check_gradient(dy, len(y), y.dtype)
         return y * (dy - (dy * y).sum(axis=-1, keepdims=True)), {}
 
+    def kernel_steps(self) -> list[Step] | None:
+        return [Step(kernels.SOFTMAX)]
+
     def before_softmax(self) -> Layer | None:
         return _built_like(Linear(name=self.name), self)
 
@@ -238,6 +248,9 @@ class Activation(Layer):
 
     def backward_unsummed(self, dy: Array | PooledGradient, cache: Any, *, need_dx: bool = True) -> UnsummedGradients:
         return self.function.backward_unsummed(dy, cache)
+
+    def kernel_steps(self) -> list[Step] | None:
+        return steps_of(self.function)
 
     def before_softmax(self) -> Layer | None:
         return self.function.before_softmax()

@@ -9,6 +9,7 @@ import numpy as np
 from tinynet import kernels
 from tinynet.layers.layer import Array, Gradients
 from tinynet.layers.pooling import Pooling2D
+from tinynet.layers.step import Step
 
 
 class AveragePooling2D(Pooling2D):
@@ -50,3 +51,6 @@ class AveragePooling2D(Pooling2D):
         dx = np.empty(x_shape, dtype)
         kernels.average_pool_backward(dy, *self.window.size, *self.window.strides, self.pads, dx)
         return dx, {}
+
+    def kernel_steps(self) -> list[Step] | None:
+        return [Step(kernels.AVERAGE_POOL, window=self.window, pads=self.pads)]

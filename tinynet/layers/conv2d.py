@@ -7,10 +7,12 @@ from typing import Any
 
 import numpy as np
 
+from tinynet import kernels
 from tinynet.initializers import Initializer
-from tinynet.layers.convolution import bias_gradient, convolve, input_gradient, weight_gradient
+from tinynet.layers.convolution import WEIGHT_BYTES, bias_gradient, convolve, input_gradient, weight_gradient
 from tinynet.layers.layer import Array, Gradients, Layer, Shape, UnsummedGradients
 from tinynet.layers.pooled_gradient import PooledGradient
+from tinynet.layers.step import Step
 from tinynet.layers.weighted import Weighted
 from tinynet.layers.window import Window
 from tinynet.regularizers import Regularizer
@@ -126,3 +128,8 @@ class Conv2D(Weighted):
         db = bias_gradient(dy)
         dx = input_gradient(dy, W, x.shape, self.window, self.pads) if need_dx else None
         return dx, self.grads_of(W=dW, b=db)
+
+    def kernel_steps(self) -> list[Step] | None:
+        if self.params["W"].nbytes > WEIGHT_BYTES:
+            return None
+        return self.steps_from(kernels.CONVOLVE, window=self.window, pads=self.pads)

@@ -7,11 +7,13 @@ from typing import Any
 
 import numpy as np
 
+from tinynet import kernels
 from tinynet.initializers import Initializer
 from tinynet.layers.layer import Array, Gradients, Layer, Shape, UnsummedGradients
 from tinynet.layers.outer_products import OuterProducts
 from tinynet.layers.pooled_gradient import PooledGradient, whole
 from tinynet.layers.products import times, times_transposed, transposed_times
+from tinynet.layers.step import Step
 from tinynet.layers.weighted import Weighted
 from tinynet.regularizers import Regularizer
 from tinynet.validation import check_int
@@ -107,6 +109,9 @@ class Dense(Weighted):
         db = dy.sum(axis=0)
         grads = {"W": OuterProducts(x, dy), "b": db}
         return dx, {key: grads[key] for key in self.params}
+
+    def kernel_steps(self) -> list[Step] | None:
+        return self.steps_from(kernels.MATMUL)
 
     def _to_input(self, dy: Array, cache: Any, need_dx: bool) -> tuple[Array, Array, Array | None]:
         """(x, dy, dx), with dy taken back through the activation."""

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from tinynet.layers.layer import Array, Gradients, Layer, Shape
+from tinynet.layers.step import Step
 from tinynet.validation import check_int, check_number, reject_arguments
 
 
@@ -84,3 +85,6 @@ class Dropout(Layer):
         n, dtype, mask = cache
         dy = self.check_gradient(dy, n, dtype)
         return (dy if mask is None else dy * mask), {}
+
+    def kernel_steps(self) -> list[Step] | None:
+        return []

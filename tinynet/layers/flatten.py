@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from tinynet.layers.layer import Array, Gradients, Layer, Shape
+from tinynet.layers.step import Step
 
 
 class Flatten(Layer):
@@ -32,3 +33,6 @@ class Flatten(Layer):
         shape, dtype = cache
         dy = self.check_gradient(dy, shape[0], dtype)
         return dy.reshape(shape), {}
+
+    def kernel_steps(self) -> list[Step] | None:
+        return []

@@ -20,6 +20,7 @@ import numpy.typing as npt
 
 from tinynet.layers.outer_products import OuterProducts
 from tinynet.layers.pooled_gradient import PooledGradient, whole
+from tinynet.layers.step import Step
 from tinynet.regularizers import Regularizer
 from tinynet.validation import check_int, check_shape, reject_arguments
 
@@ -140,6 +141,13 @@ class Layer:
         super().__init_subclass__(**options)
         if not vars(cls).keys().isdisjoint(("forward", "backward")) and "backward_unsummed" not in vars(cls):
             cls.backward_unsummed = Layer.backward_unsummed  # type: ignore[method-assign] # not that of a base class
+
+    def kernel_steps(self) -> list[Step] | None:
+        """The kernels that ``forward(x)`` comes to in prediction, [] for the identity; None where there is more to it.
+
+        It speaks for the class that defines it alone: one derived from that may compute something else.
+        """
+        return None
 
     def before_softmax(self) -> Layer | None:
         """This layer up to its logits, sharing its parameters; None if it does not end in a softmax."""

@@ -10,6 +10,7 @@ from tinynet import kernels
 from tinynet.layers.layer import Array, Gradients, UnsummedGradients
 from tinynet.layers.pooled_gradient import PooledGradient, whole
 from tinynet.layers.pooling import Pooling2D
+from tinynet.layers.step import Step
 
 
 class MaxPooling2D(Pooling2D):
@@ -57,3 +58,6 @@ class MaxPooling2D(Pooling2D):
     def _to_winners(self, dy: Array, cache: Any) -> PooledGradient:
         argmax, y, x_shape = cache
         return PooledGradient(self.check_gradient(dy, len(y), y.dtype), argmax, y, x_shape)
+
+    def kernel_steps(self) -> list[Step] | None:
+        return [Step(kernels.MAX_POOL, window=self.window, pads=self.pads)]

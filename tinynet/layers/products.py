@@ -22,9 +22,9 @@ CACHE_BYTES = 1 << 20  # of a matrix, in the columns that the kernel multiplies 
 def times(x: Array, W: Array, b: Array, least: float) -> Array:
     """x @ W + b, but at least ``least``, for x (n, size), W (size, columns) and b (columns,)."""
     y = np.empty((len(x), W.shape[1]), x.dtype)
-    if len(x) == 1 and W.nbytes <= CACHE_BYTES:
+    if len(x) == 1:
         kernels.vecmat(_in_rows(x), _in_rows(W), _in_rows(b), y, least)
-    elif _stays_in_cache(x, W):
+    elif columns_stay_in_cache(W):
         kernels.matmul(_in_rows(x), _in_rows(W), _in_rows(b), y, False, False, 0, least)
     else:
         np.matmul(x, W, out=y)
@@ -57,6 +57,10 @@ def transposed_times(x: Array, dy: Array, rows: slice, out: Array) -> None:
 _in_rows = np.ascontiguousarray  # as kernels need their arrays: row by row
 
 
+def columns_stay_in_cache(W: Array) -> bool:
+    """Whether ``times`` multiplies several rows with W by a kernel; a single one it does in any case."""
+    return kernels.VECTOR_BYTES > 0 and len(W) * kernels.COLUMNS * W.itemsize <= CACHE_BYTES
+
+
 def _stays_in_cache(left: Array, right: Array) -> bool:
-    in_cache = len(right) * kernels.COLUMNS * right.itemsize <= CACHE_BYTES
-    return kernels.VECTOR_BYTES > 0 and len(left) >= kernels.TILE and in_cache
+    return len(left) >= kernels.TILE and columns_stay_in_cache(right)

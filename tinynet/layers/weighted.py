@@ -12,6 +12,7 @@ import numpy as np
 from tinynet.initializers import Initializer, get_initializer
 from tinynet.layers.activation import ReLU, make_activation
 from tinynet.layers.layer import Array, Layer, Shape
+from tinynet.layers.step import Step, steps_of
 from tinynet.regularizers import Regularizer, get_regularizer
 
 
@@ -70,6 +71,13 @@ class Weighted(Layer):
     def activate(self, y: Array) -> tuple[Array, Any]:
         """The activation of weighted sums that are at least ``least``, and its cache."""
         return (y, y) if type(self.activation) is ReLU else self.activation.forward(y)
+
+    def steps_from(self, kind: int, **window: Any) -> list[Step] | None:
+        """The kernel of the weighted sums, which does ReLU as well, and then those of another activation."""
+        W = self.params["W"]
+        b = self.params["b"] if self.use_bias else np.zeros(W.shape[-1:], W.dtype)
+        after = [] if self.least == 0 else steps_of(self.activation)
+        return None if after is None else [Step(kind, W, b, self.least, **window), *after]
 
     def before_softmax(self) -> Layer | None:
         linear = self.activation.before_softmax()

@@ -1,0 +1,41 @@
+"""What a layer's forward pass comes to in prediction: kernels, and what to call them with.
+
+``tinynet/inference.py`` puts those of a whole network together, to run it in one call.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy.typing as npt
+
+if TYPE_CHECKING:
+    from tinynet.layers.layer import Layer
+    from tinynet.layers.window import Window
+
+Array = npt.NDArray[Any]
+
+
+class Step(NamedTuple):
+    """A kernel, from the layer's input to an array of its output's shape, or from there on to another.
+
+    Attributes:
+        kind: which kernel, as ``kernels.py`` numbers them.
+        W, b: the layer's own arrays, not copies, where it has some.
+        least: what the weighted sums are at least: 0 makes it a ReLU.
+        window, pads: where a window slides over the input.
+    """
+
+    kind: int
+    W: Array | None = None
+    b: Array | None = None
+    least: float = -math.inf
+    window: Window | None = None
+    pads: tuple[tuple[int, int], tuple[int, int]] = ((0, 0), (0, 0))
+
+
+def steps_of(layer: Layer) -> list[Step] | None:
+    """Its ``kernel_steps()``; None where ``forward`` may do something else, in a derived class or set in the layer."""
+    its_own = "kernel_steps" in vars(type(layer)) and "forward" not in vars(layer)
+    return layer.kernel_steps() if its_own else None
