@@ -549,28 +549,18 @@ def _list_by_position(
     The list of position p begins at p * filters, where there is room for each filter, and ends at ends[p].
     """
     filters, numbers = uint(dy.shape[3]), uint(dy.shape[1] * dy.shape[2])
-    gradient, position = dy.reshape(-1), argmax.reshape(-1)
+    gradient, position, is_pooled = dy.reshape(-1), argmax.reshape(-1), argmax.size > 0
     for q in range(uint(len(ends))):
         ends[q] = q * filters
     g = uint(image) * numbers * filters
     for q in range(numbers):
-        if argmax.size:
-            for f in range(filters):
-                p, value = uint(position[g]), gradient[g]
-                end = ends[p]
-                places[end] = f * pitch
-                values[end] = value
-                ends[p] = end + uint(value != 0)
-                g += uint(1)
-        else:
-            end = ends[q]
-            for f in range(filters):
-                value = gradient[g]
-                places[end] = f * pitch
-                values[end] = value
-                end += uint(value != 0)
-                g += uint(1)
-            ends[q] = end
+        for f in range(filters):
+            p, value = uint(position[g]) if is_pooled else q, gradient[g]
+            end = ends[p]
+            places[end] = f * pitch
+            values[end] = value
+            ends[p] = end + uint(value != 0)
+            g += uint(1)
 
 
 @jit
