@@ -7,7 +7,8 @@ patch matrix, where the weights stay in the cache and there are vector registers
 
 Sparse: one factor is mostly zeros, and only its other numbers are multiplied. The gradient that reaches a convolution
 through 2x2 max-pooling and ReLU is: of four numbers in a window one gets the gradient, and ReLU stops half of these.
-An image with an empty background is, too. For the gradient of the weights either will do, for stride 1:
+(In training it comes as a ``PooledGradient``, without the zeros of the first kind.) An image with an empty background
+is, too. For the gradient of the weights either will do, for stride 1:
 
     dW[k] = sum over positions p of dy[p] x[p + k]     patches of x, weighted by dy
           = sum over pixels q of x[q] dy[q - k]        patches of dy, weighted by x, in the opposite order
