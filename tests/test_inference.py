@@ -195,9 +195,10 @@ def test_threads_change_no_bit(num_threads):
 def test_several_threads_may_use_one_model():
     model, x = small_lenet(num_threads=2), images(150)
     expected, outputs = model.predict(x), [np.empty(0)] * 4
+    rounds = 1 if numba.config.DISABLE_JIT else 20  # each of them takes two seconds in plain Python
 
     def work(number: int) -> None:
-        for _ in range(20):
+        for _ in range(rounds):
             outputs[number] = model.predict(x)
 
     threads = [threading.Thread(target=work, args=(number,)) for number in range(4)]
