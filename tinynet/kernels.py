@@ -81,13 +81,8 @@ def jit(function: Function) -> Function:
         return numba.njit(**SETTINGS)(function)  # type: ignore[no-any-return]
 
 
-def _internal(function: Function) -> Function:
-    """Compile for kernels to call, which keep it on disk as a part of them."""
-    return numba.njit(**SETTINGS)(function)  # type: ignore[no-any-return]
-
-
 def _inline(function: Function) -> Function:
-    """Compile as a part of the kernel that calls it: for what only one does, that takes half as long."""
+    """Compile as a part of the kernels that call it: that takes less time than a function of its own."""
     return numba.njit(inline="always", **SETTINGS)(function)  # type: ignore[no-any-return]
 
 
@@ -158,7 +153,7 @@ def col2im(patches: Array, x: Array, k_h: int, k_w: int, s_h: int, s_w: int) -> 
                 corner += step
 
 
-@_internal
+@jit
 def _aligned(size: Any, dtype: Any) -> Array:
     """Room for ``size`` numbers that begins where a vector should: an unaligned one takes twice as long to load."""
     room = np.empty(size + uint(64), dtype)
@@ -166,20 +161,20 @@ def _aligned(size: Any, dtype: Any) -> Array:
     return room[skip : skip + size]
 
 
-@_internal
+@_inline
 def _zeros(size: Any, dtype: Any) -> Array:
     room = _aligned(size, dtype)
     room[:] = 0
     return room
 
 
-@_internal
+@_inline
 def _to_pitch(size: Any) -> Any:
     """``size`` numbers with what is missing to a multiple of PITCH."""
     return (size + uint(PITCH - 1)) // uint(PITCH) * uint(PITCH)
 
 
-@_internal
+@_inline
 def _copy_runs(source: Array, run: Any, runs: Any, target: Array, pitch: Any, next_run: Any, groups: Any) -> None:
     """Copy groups of runs that lie side by side: run i of group g goes to target[g * pitch + i * next_run]."""
     s = uint(0)
@@ -215,7 +210,7 @@ def _columns_as_runs(weights: Array, pitch: Any, first: Any, last: Any, runs: An
     return columns, last_pitch
 
 
-@_internal
+@_inline
 def _pad(x: Array, first: int, end: int, pads: Any, room: Array) -> None:
     """Copy images ``first`` to ``end`` of ``x`` into a room with zeros around each, which are there already."""
     _, h, w, c = x.shape
@@ -230,7 +225,7 @@ def _pad(x: Array, first: int, end: int, pads: Any, room: Array) -> None:
             s += line
 
 
-@_internal
+@_inline
 def _list_starts(starts: Array, out_h: Any, out_w: Any, next_row: Any, next_column: Any) -> None:
     """Write where in an image the patch under each position of a window begins."""
     p = uint(0)
@@ -240,7 +235,7 @@ def _list_starts(starts: Array, out_h: Any, out_w: Any, next_row: Any, next_colu
             p += uint(1)
 
 
-@_internal
+@_inline
 def _inside(positions: Any, stride: Any, before: Any, size: Any, k: Any) -> tuple[Array, Any]:
     """(positions, 2): the first of a window's k entries inside the image, and how many are; and how many are in all."""
     parts, total = np.empty((positions, 2), np.uintp), 0
@@ -456,7 +451,7 @@ def matmul(
         _multiply(x.reshape(-1), uint(first) * uint(x.shape[1]), uint(x.shape[1]), W, b, y, smallest)
 
 
-@_internal
+@jit
 def _multiply(source: Array, start: Any, next_start: Any, W: Array, b: Array, y: Array, least: Any) -> None:
     """The rows from source[start] on, times W, plus b, at least ``least``: some columns at a time, which stay in cache.
 
@@ -484,7 +479,7 @@ def _multiply(source: Array, start: Any, next_start: Any, W: Array, b: Array, y:
             rest[i] = target[i]
 
 
-@_internal
+@_inline
 def _runs_of(most: Any) -> Any:
     """How many runs to add to at once: the largest of RUNS that is not above ``most``."""
     return uint(RUNS[1] if most >= RUNS[1] else RUNS[0])
@@ -618,7 +613,7 @@ def count_nonzero(x: Array) -> int:
     return count
 
 
-@_internal
+@_inline
 def _better(value: Any, best: Any) -> Any:
     """Whether ``value`` takes the place of ``best`` as the largest: the first NaN wins."""
     return (value > best) | ((value != value) & (best == best))
@@ -764,7 +759,7 @@ def relu_backward(dy: Array, y: Array, dx: Array) -> None:
         target[i] = gradient[i] if output[i] > 0 else gradient.dtype.type(0)
 
 
-@_internal
+@_inline
 def _exponentials(z: Array, p: Array) -> tuple[Any, Any]:
     """Write exp(z - max(z)) into ``p``; that maximum, and the sum of them."""
     largest = z[0]
