@@ -246,6 +246,35 @@ def _inside(positions: Any, stride: Any, before: Any, size: Any, k: Any) -> tupl
     return parts, total
 
 
+@_inline
+def _cut_off(place: Any, out_w: Any, vertical: Array, horizontal: Array) -> tuple[Any, Any, Any, Any, Any, Any]:
+    """Of the window at a position: its row and column, and of each its first entry inside the image, and how many."""
+    i, j = place // uint(out_w), place % uint(out_w)
+    return i, j, vertical[i, 0], vertical[i, 1], horizontal[j, 0], horizontal[j, 1]
+
+
+@_inline
+def _list_tiles(tiles: Array, positions: Any, by_image: bool) -> Any:
+    """Write which tiles there are, and return how many: positions, or the first of TILE neighbours each.
+
+    The last one overlaps others where need be.
+    """
+    count = uint(0)
+    for p in range(uint(0), positions, uint(TILE)):
+        tiles[count] = count if by_image else min(p, max(positions, uint(TILE)) - uint(TILE))
+        count += uint(1)
+    return count
+
+
+@_inline
+def _is_finite(numbers: Array) -> bool:
+    """Whether none is NaN or infinite: then their products with zeros are zero, and may be left out."""
+    finite = True
+    for number in numbers:
+        finite &= number - number == 0
+    return finite
+
+
 @jit
 def convolve(x: Array, W: Array, b: Array, y: Array, s_h: int, s_w: int, pads: Any, least: float) -> None:
     """Twin: ``reference.convolve``. The patches are read where they lie in the image, TILE of them at a time.
@@ -256,19 +285,17 @@ def convolve(x: Array, W: Array, b: Array, y: Array, s_h: int, s_w: int, pads: A
     n, h, w, c = x.shape
     _, out_h, out_w, filters = y.shape
     k_h, k_w, _, _ = W.shape
-    run, runs, width, positions = uint(k_w * c), uint(k_h), uint(filters), out_h * out_w
+    (top, bottom), (left, right) = pads
+    run, runs, depth, width, positions = uint(k_w * c), uint(k_h), uint(c), uint(filters), out_h * out_w
     pitch = _to_pitch(width)
     weights = _aligned(runs * run * pitch, W.dtype)
     _copy_runs(W.reshape(-1), width, runs * run, weights, pitch, pitch, uint(1))
     most = width - _last_columns(width, runs, run, W.itemsize)
-    last = width - most
+    last, bias, last_bias, smallest = width - most, b.reshape(-1), b.reshape(-1)[int(most) :], x.dtype.type(least)
     last_weights, last_pitch = _columns_as_runs(weights, pitch, most, last, runs, run)
-    bias, smallest, is_finite = b.reshape(-1), x.dtype.type(least), True
-    for weight in W.reshape(-1):
-        is_finite &= weight - weight == 0  # infinity times zero is not zero
 
+    is_finite = _is_finite(W.reshape(-1))
     is_thin = is_finite and (uint(TILE - 1) * uint(s_w * c) + run) <= uint(BLANK)
-    (top, bottom), (left, right) = pads
     vertical, entries_h = _inside(out_h, s_h, top, h, k_h)
     horizontal, entries_w = _inside(out_w, s_w, left, w, k_w)
     products_inside = (n + TILE - 1) // TILE * TILE * entries_h * entries_w
@@ -278,18 +305,18 @@ def convolve(x: Array, W: Array, b: Array, y: Array, s_h: int, s_w: int, pads: A
     if not by_image:
         padded_h, padded_w = top + h + bottom, left + w + right
         images = min(n, max(1, PADDED_BYTES // (padded_h * padded_w * c * x.itemsize)))
-    size, row, depth = padded_h * padded_w * c, uint(padded_w * c), uint(c)
+    size, row = padded_h * padded_w * c, uint(padded_w * c)
     room = _zeros(uint(images * size if size > h * w * c else 0), x.dtype)
-    starts = np.empty(max(images * positions, TILE), np.uintp)
     tiles = np.empty(images * positions // TILE + 1, np.uintp)
+    starts = np.empty(max(images * positions, TILE), np.uintp)
     _list_starts(starts, out_h, out_w, s_h * padded_w * c, s_w * c)
-    for p in range(positions, images * positions):
-        starts[p] = starts[p - positions] + uint(size)
-    for p in range(images * positions, len(starts)):  # what is missing to a tile
-        starts[p] = starts[images * positions - 1]
+    for i in range(positions, images * positions):
+        starts[i] = starts[i - positions] + uint(size)
+    for i in range(images * positions, len(starts)):  # what is missing to a tile
+        starts[i] = starts[images * positions - 1]
 
     rows, length, w_i, last_w = runs, run, uint(0), uint(0)
-    products, last_bias, next_row = y.reshape(-1), bias[int(most) :], uint(positions if by_image else 1) * width
+    products, next_row = y.reshape(-1), uint(positions if by_image else 1) * width
     for begin in range(0, n, images):
         first = min(begin, n - images) if by_image else begin
         chunk = min(images, n - first)
@@ -300,47 +327,24 @@ def convolve(x: Array, W: Array, b: Array, y: Array, s_h: int, s_w: int, pads: A
         end = uint(chunk * positions)
         if end < uint(TILE):
             target = np.empty(uint(TILE) * width, y.dtype)
-        count = uint(0)
-        for p in range(uint(0), end, uint(TILE)):  # the last one overlaps others where need be
-            tiles[count] = count if by_image else min(p, max(end, uint(TILE)) - uint(TILE))
-            count += uint(1)
+        count = _list_tiles(tiles, end, by_image)
         if is_thin:
             count = _leave_out_blank(source, starts, tiles[:count], runs, row, run, bias, smallest, target)
         for tile in range(count):
-            place = i = tiles[tile]
+            place = p = tiles[tile]
             if by_image:
-                i, p_h, p_w = uint(0), place // uint(out_w), place % uint(out_w)
-                k_i, rows = vertical[p_h, 0], vertical[p_h, 1]
-                k_j, columns = horizontal[p_w, 0], horizontal[p_w, 1]
-                length, w_i, last_w = (
-                    columns * depth,
-                    (k_i * uint(k_w) + k_j) * depth * pitch,
-                    k_i * last_pitch + k_j * depth,
-                )
-                corner = (p_h * uint(s_h) + k_i - uint(top)) * row + (p_w * uint(s_w) + k_j - uint(left)) * depth
+                i, j, k_i, rows, k_j, inside = _cut_off(place, out_w, vertical, horizontal)
+                p, length, last_w = uint(0), inside * depth, k_i * last_pitch + k_j * depth
+                w_i = (k_i * uint(k_w) + k_j) * depth * pitch
+                corner = (i * uint(s_h) + k_i - uint(top)) * row + (j * uint(s_w) + k_j - uint(left)) * depth
                 for image in range(uint(TILE)):
                     starts[image] = image * uint(size) + corner
-            t, gap = place * width, (run - length) * pitch
-            patches = (i, rows, row, length)
-            _multiply_tile(
-                source, starts, *patches, weights, w_i, pitch, gap, uint(0), bias, smallest, target, t, next_row, most
-            )
+            patches, matrix = (p, rows, row, length), (w_i, pitch, (run - length) * pitch, uint(0))
+            to = (place * width, next_row, most)
+            _multiply_tile(source, starts, *patches, weights, *matrix, bias, smallest, target, *to)
             if last:
-                _dot_tile(
-                    source,
-                    starts,
-                    *patches,
-                    last_weights,
-                    last_w,
-                    last_pitch,
-                    runs * last_pitch,
-                    last_bias,
-                    smallest,
-                    target,
-                    t + most,
-                    next_row,
-                    last,
-                )
+                columns, to = (last_w, last_pitch, runs * last_pitch), (place * width + most, next_row, last)
+                _dot_tile(source, starts, *patches, last_weights, *columns, last_bias, smallest, target, *to)
         if end < uint(TILE):
             for r in range(end * width):
                 products[uint(first * positions) * width + r] = target[r]
