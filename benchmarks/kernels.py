@@ -135,7 +135,7 @@ def lenet_weights() -> list[Array]:
     """W and b of both convolutions; they are kept, because a table holds their addresses."""
     rng = np.random.default_rng(0)
     shapes = (K, K, 1, CHANNELS), (CHANNELS,), (K, K, CHANNELS, FILTERS), (FILTERS,)
-    return [rng.standard_normal(shape, np.float32) for shape in shapes]
+    return [rng.standard_normal(shape, np.float32) / np.float32(math.prod(shape[:-1]) ** 0.5) for shape in shapes]
 
 
 def steps_of_lenet() -> Array:
