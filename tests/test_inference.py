@@ -160,7 +160,8 @@ def test_any_network_predicts_what_its_forward_pass_says(drawn, n, batch_size, s
 def test_one_call_for_each_shard(runs, n, dtype):
     model = small_lenet().astype(dtype)
     assert_same_bits(model, images(n), batch_size=n)
-    assert runs() == [rows.stop - rows.start for rows in training.shards(model, slice(0, n))]
+    sizes = [rows.stop - rows.start for rows in training.shards(model, slice(0, n))]
+    assert sorted(runs()) == sorted(sizes)  # the threads may end in any order
 
 
 @pytest.mark.parametrize("kind", [np.uint8, np.int64, bool, np.float64, np.float16])
