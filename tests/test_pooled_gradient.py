@@ -162,6 +162,21 @@ class ShiftedReLU(ReLU):
         return y + 1, cache
 
 
+class Leaky:
+    """Not a layer, but comes before one in the order of base classes."""
+
+    def backward(self, dy, cache, *, need_dx=True):
+        return np.where(cache > 0, dy, 0.5 * dy), {}
+
+
+class MixedReLU(Leaky, ReLU):
+    pass
+
+
+class DerivedFromMixedReLU(MixedReLU):
+    pass
+
+
 class HalvedMaxPooling2D(MaxPooling2D):
     def backward(self, dy, cache, *, need_dx=True):
         return 0.5 * super().backward(dy, cache)[0], {}
@@ -173,7 +188,10 @@ class DoubledDense(Dense):
         return dx, {key: 2 * grad for key, grad in grads.items()}
 
 
-@pytest.mark.parametrize("layer", [DoubledConv2D(4, 2), LeakyReLU(), ShiftedReLU(), HalvedMaxPooling2D()])
+@pytest.mark.parametrize(
+    "layer",
+    [DoubledConv2D(4, 2), LeakyReLU(), ShiftedReLU(), MixedReLU(), DerivedFromMixedReLU(), HalvedMaxPooling2D()],
+)
 def test_a_layer_with_a_backward_pass_of_its_own_trains_with_it(layer):
     layers = [Conv2D(3, 2), layer, MaxPooling2D(), Flatten(), Dense(2)]
     expected, got = both_ways(built(layers, (10, 10, 2)), draw.normal(0, (2, 10, 10, 2)))

@@ -9,7 +9,7 @@ import numpy as np
 
 from tinynet import kernels
 from tinynet.initializers import Initializer
-from tinynet.layers.convolution import WEIGHT_BYTES, bias_gradient, convolve, input_gradient, weight_gradient
+from tinynet.layers.convolution import bias_gradient, convolve, input_gradient, reads_in_place, weight_gradient
 from tinynet.layers.layer import Array, Gradients, Layer, Shape, UnsummedGradients
 from tinynet.layers.pooled_gradient import PooledGradient
 from tinynet.layers.step import Step
@@ -130,6 +130,6 @@ class Conv2D(Weighted):
         return dx, self.grads_of(W=dW, b=db)
 
     def kernel_steps(self) -> list[Step] | None:
-        if self.params["W"].nbytes > WEIGHT_BYTES:
+        if not reads_in_place(self.params["W"]):
             return None
         return self.steps_from(kernels.CONVOLVE, window=self.window, pads=self.pads)

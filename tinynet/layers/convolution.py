@@ -65,12 +65,17 @@ def crop(padded: Array, pads: Pads) -> Array:
     return padded[:, top : h - bottom, left : w - right]
 
 
+def reads_in_place(W: Array) -> bool:
+    """Whether ``convolve`` needs no patch matrix for these weights, and calls a kernel."""
+    return kernels.VECTOR_BYTES > 0 and W.nbytes <= WEIGHT_BYTES
+
+
 def convolve(x: Array, W: Array, b: Array, window: Window, pads: Pads, least: float) -> Array:
     """y = im2col(pad(x)) @ W + b, as images, and at least ``least``."""
     n, filters = len(x), len(b)
     out_h, out_w = window.output_size(*padded_size(x.shape, pads))
     y = np.empty((n, out_h, out_w, filters), x.dtype)
-    if kernels.VECTOR_BYTES and W.nbytes <= WEIGHT_BYTES and n:
+    if reads_in_place(W) and n:
         kernels.convolve(x, W, b, y, *window.strides, pads, least)
         return y
     weights = np.vstack([W.reshape(-1, filters), b])  # the bias is one more weight, whose input is always 1

@@ -139,8 +139,10 @@ class Layer:
 
     def __init_subclass__(cls, **options: Any):
         super().__init_subclass__(**options)
-        if not vars(cls).keys().isdisjoint(("forward", "backward")) and "backward_unsummed" not in vars(cls):
-            cls.backward_unsummed = Layer.backward_unsummed  # type: ignore[method-assign] # not that of a base class
+        passes = {"forward", "backward", "backward_unsummed"}
+        first = next(kind for kind in cls.__mro__ if not passes.isdisjoint(vars(kind)))
+        if "backward_unsummed" not in vars(first):  # then that of another class knows nothing of what this one changes
+            cls.backward_unsummed = Layer.backward_unsummed  # type: ignore[method-assign]
 
     def kernel_steps(self) -> list[Step] | None:
         """The kernels that ``forward(x)`` comes to in prediction, [] for the identity; None where there is more to it.
