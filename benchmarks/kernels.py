@@ -4,7 +4,7 @@ Run it with ``python benchmarks/kernels.py``.
 
 The shapes are those of 32 images in the notebook's LeNet: the second convolution's (20 channels in, 50 filters of
 5x5), the first one's for ``im2col_transposed``, and for pooling and ReLU what comes out of the first. A convolution's
-``dy`` has the zeros that 2x2 max-pooling and ReLU make. "The best of NumPy" is the faster of the twin, which is written
+``dy`` is what 2x2 max-pooling and ReLU leave of it. "The best of NumPy" is the faster of the twin, which is written
 to be read, and of a version that avoids what can be avoided of copies and of loops over the positions of the window.
 """
 
