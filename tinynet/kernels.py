@@ -91,7 +91,7 @@ def im2col(x: Array, k_h: int, k_w: int, s_h: int, s_w: int, patches: Array) -> 
     """Twin: ``reference.im2col``. A patch is k_h runs of k_w * c numbers that lie side by side in the image."""
     n, h, w, c = x.shape
     out_h, out_w = (h - k_h) // s_h + 1, (w - k_w) // s_w + 1
-    source, target = x.reshape(-1), patches.reshape(-1)
+    source, target = x.ravel(), patches.ravel()
     run, row, step = uint(k_w * c), uint(w * c), uint(s_w * c)
     rest = uint(patches.shape[1]) - uint(k_h) * run
     t = uint(0)
@@ -114,7 +114,7 @@ def im2col_transposed(x: Array, k_h: int, k_w: int, s_h: int, s_w: int, patches:
     """Twin: ``reference.im2col_transposed``. With one channel and stride 1 its runs are whole image rows."""
     n, h, w, c = x.shape
     out_h, out_w = (h - k_h) // s_h + 1, (w - k_w) // s_w + 1
-    source, target = x.reshape(-1), patches.reshape(-1)
+    source, target = x.ravel(), patches.ravel()
     step, width = uint(s_w * c), uint(out_w)
     t = uint(0)
     for k_i in range(k_h):
@@ -137,7 +137,7 @@ def col2im(patches: Array, x: Array, k_h: int, k_w: int, s_h: int, s_w: int) -> 
     """Twin: ``reference.col2im``."""
     n, h, w, c = x.shape
     out_h, out_w = (h - k_h) // s_h + 1, (w - k_w) // s_w + 1
-    source, target = patches.reshape(-1), x.reshape(-1)
+    source, target = patches.ravel(), x.ravel()
     run, row, step = uint(k_w * c), uint(w * c), uint(s_w * c)
     s = uint(0)
     for image in range(n):
@@ -180,9 +180,7 @@ def _copy_runs(source: Array, run: Any, runs: Any, target: Array, pitch: Any, ne
     s = uint(0)
     for g in range(groups):
         for i in range(runs):
-            t = g * pitch + i * next_run
-            for r in range(run):
-                target[t + r] = source[s + r]
+            _copy(source, s, run, target, g * pitch + i * next_run)
             s += run
 
 
@@ -215,13 +213,12 @@ def _pad(x: Array, first: int, end: int, pads: Any, room: Array) -> None:
     """Copy images ``first`` to ``end`` of ``x`` into a room with zeros around each, which are there already."""
     _, h, w, c = x.shape
     (top, bottom), (left, right) = pads
-    source, line = x.reshape(-1), uint(w * c)
+    source, line = x.ravel(), uint(w * c)
     s = uint(first * h) * line
     for image in range(end - first):
         for i in range(h):
             t = uint(((image * (top + h + bottom) + top + i) * (left + w + right) + left) * c)
-            for r in range(line):
-                room[t + r] = source[s + r]
+            _copy(source, s, line, room, t)
             s += line
 
 
@@ -289,12 +286,12 @@ def convolve(x: Array, W: Array, b: Array, y: Array, s_h: int, s_w: int, pads: A
     run, runs, depth, width, positions = uint(k_w * c), uint(k_h), uint(c), uint(filters), out_h * out_w
     pitch = _to_pitch(width)
     weights = _aligned(runs * run * pitch, W.dtype)
-    _copy_runs(W.reshape(-1), width, runs * run, weights, pitch, pitch, uint(1))
+    _copy_runs(W.ravel(), width, runs * run, weights, pitch, pitch, uint(1))
     most = width - _last_columns(width, runs, run, W.itemsize)
-    last, bias, last_bias, smallest = width - most, b.reshape(-1), b.reshape(-1)[int(most) :], x.dtype.type(least)
+    last, bias, last_bias, smallest = width - most, b.ravel(), b.ravel()[int(most) :], x.dtype.type(least)
     last_weights, last_pitch = _columns_as_runs(weights, pitch, most, last, runs, run)
 
-    is_finite = _is_finite(W.reshape(-1))
+    is_finite = _is_finite(W.ravel())
     is_thin = is_finite and (uint(TILE - 1) * uint(s_w * c) + run) <= uint(BLANK)
     vertical, entries_h = _inside(out_h, s_h, top, h, k_h)
     horizontal, entries_w = _inside(out_w, s_w, left, w, k_w)
@@ -316,11 +313,11 @@ def convolve(x: Array, W: Array, b: Array, y: Array, s_h: int, s_w: int, pads: A
         starts[i] = starts[images * positions - 1]
 
     rows, length, w_i, last_w = runs, run, uint(0), uint(0)
-    products, next_row = y.reshape(-1), uint(positions if by_image else 1) * width
+    products, next_row = y.ravel(), uint(positions if by_image else 1) * width
     for begin in range(0, n, images):
         first = min(begin, n - images) if by_image else begin
         chunk = min(images, n - first)
-        source, target = x.reshape(-1)[first * h * w * c :], products[first * positions * filters :]
+        source, target = x.ravel()[first * h * w * c :], products[first * positions * filters :]
         if room.size:
             _pad(x, first, first + chunk, pads, room)
             source = room
@@ -346,8 +343,7 @@ def convolve(x: Array, W: Array, b: Array, y: Array, s_h: int, s_w: int, pads: A
                 columns, to = (last_w, last_pitch, runs * last_pitch), (place * width + most, next_row, last)
                 _dot_tile(source, starts, *patches, last_weights, *columns, last_bias, smallest, target, *to)
         if end < uint(TILE):
-            for r in range(end * width):
-                products[uint(first * positions) * width + r] = target[r]
+            _copy(target, uint(0), end * width, products, uint(first * positions) * width)
 
 
 @_inline
@@ -393,7 +389,7 @@ def vecmat(x: Array, W: Array, b: Array, y: Array, least: float) -> None:
     A large W is read from memory, and that many places at once bring it as fast as it comes.
     """
     size, columns, smallest = uint(W.shape[0]), uint(W.shape[1]), y.dtype.type(least)
-    numbers, weights, target = x.reshape(-1), W.reshape(-1), y.reshape(-1)
+    numbers, weights, target = x.ravel(), W.ravel(), y.ravel()
     for i in range(columns):
         target[i] = b[i]
     whole = size - size % uint(8)
@@ -431,10 +427,10 @@ def matmul(
         for row in range(rows):
             for k in range(size):
                 factor[k, row] = x[row, k]
-        target, products = y.reshape(-1), room.reshape(-1)
+        target, products = y.ravel(), room.ravel()
         for begin in range(uint(0), columns, uint(ROWS)):
             count = min(uint(ROWS), columns - begin)
-            _multiply(W.reshape(-1), begin * size, size, factor, zeros, room[:count], none)
+            _multiply(W.ravel(), begin * size, size, factor, zeros, room[:count], none)
             for row in range(rows):
                 t = row * columns + begin
                 for i in range(count):
@@ -442,7 +438,7 @@ def matmul(
                     target[t + i] = smallest if value <= smallest else value
     elif x_transposed:
         size, columns, rows = uint(x.shape[0]), uint(x.shape[1]), uint(len(y))
-        source, pitch = x.reshape(-1), _to_pitch(size)
+        source, pitch = x.ravel(), _to_pitch(size)
         panel = _aligned(uint(ROWS) * pitch, x.dtype)
         for begin in range(uint(0), rows, uint(ROWS)):
             count = min(uint(ROWS), rows - begin)
@@ -452,7 +448,7 @@ def matmul(
                     panel[row * pitch + k] = source[s + row]
             _multiply(panel, uint(0), pitch, W, b, y[begin : begin + count], smallest)
     else:
-        _multiply(x.reshape(-1), uint(first) * uint(x.shape[1]), uint(x.shape[1]), W, b, y, smallest)
+        _multiply(x.ravel(), uint(first) * uint(x.shape[1]), uint(x.shape[1]), W, b, y, smallest)
 
 
 @jit
@@ -465,7 +461,7 @@ def _multiply(source: Array, start: Any, next_start: Any, W: Array, b: Array, y:
     size, columns = W.shape
     rows, one, pitch = uint(len(y)), uint(1), uint(columns)
     room = y if rows >= uint(TILE) else np.empty((TILE, columns), y.dtype)
-    weights, target = W.reshape(-1), room.reshape(-1)
+    weights, target = W.ravel(), room.ravel()
     starts = np.empty(len(room), np.uintp)
     for i in range(uint(len(room))):
         starts[i] = start + min(i, rows - one) * next_start
@@ -478,9 +474,7 @@ def _multiply(source: Array, start: Any, next_start: Any, W: Array, b: Array, y:
             t = row * pitch + uint(column)
             _multiply_tile_and_fetch(source, starts, row, *matrix, next_w, *args, t, pitch, width)
     if rows < uint(TILE):
-        rest = y.reshape(-1)
-        for i in range(uint(rest.size)):
-            rest[i] = target[i]
+        _copy(target, uint(0), uint(y.size), y.ravel(), uint(0))
 
 
 @_inline
@@ -489,54 +483,98 @@ def _runs_of(most: Any) -> Any:
     return uint(RUNS[1] if most >= RUNS[1] else RUNS[0])
 
 
+@_inline
+def _pad_apart(x: Array, image: int, pads: Any, whole: Any, room: Array) -> None:
+    """Copy an image into a room with zeros around it, which are there already: its first channels, then the rest."""
+    _, h, w, c = x.shape
+    (top, bottom), (left, right) = pads
+    source, rest = x.ravel(), uint(c) - whole
+    s, after = uint(image * h * w * c), uint((top + h + bottom) * (left + w + right)) * whole
+    for i in range(h):
+        pixel = uint((top + i) * (left + w + right) + left)
+        if rest:
+            for t in range(pixel, pixel + uint(w)):
+                _copy(source, s, whole, room, t * whole)
+                _copy(source, s + whole, rest, room, after + t * rest)
+                s += uint(c)
+        else:
+            _copy(source, s, uint(w * c), room, pixel * whole)
+            s += uint(w * c)
+
+
 @jit
 def sum_patches(x: Array, dy: Array, argmax: Array, sums: Array, s_h: int, s_w: int, pads: Any) -> None:
     """Twin: ``reference.sum_patches``, for a ``dy`` that is mostly zeros: these cost nothing.
 
     For each filter, those of some numbers of an image's ``dy`` that are not zero are listed. (Listing without a
     branch: every number is written to the end of the list, and the end moves on where it was not zero.)
+
+    As many channels as fill whole vectors, and the rest of them, are taken apart: most vectors begin where they should,
+    then.
     """
     n, h, w, c = x.shape
     filters, k_h, k_w, _ = sums.shape
     (top, bottom), (left, right) = pads
     padded_h, padded_w = top + h + bottom, left + w + right
     out_h, out_w = (padded_h - k_h) // s_h + 1, (padded_w - k_w) // s_w + 1
+    pixels, windows = uint(padded_h * padded_w), uint(filters * k_h * k_w)
+    lanes = uint((VECTOR_BYTES or 32) // x.itemsize)
+    rest = uint(c) % lanes if uint(c) > lanes else uint(0)
+    whole = uint(c) - rest
     starts = np.empty(out_h * out_w, np.uintp)
-    _list_starts(starts, out_h, out_w, s_h * padded_w * c, s_w * c)
-    is_padded = padded_w > w or padded_h > h
-    room = _zeros(uint(padded_h * padded_w * c if is_padded else 0), x.dtype)  # for an image with its zeros
-    source, gradient, target = x.reshape(-1), dy.reshape(-1), sums.reshape(-1)
-    position, is_pooled = argmax.reshape(-1), argmax.size > 0
-    run, row = uint(k_w * c), uint(padded_w * c)
+    _list_starts(starts, out_h, out_w, s_h * padded_w, s_w)
+    is_copied = rest > 0 or padded_w > w or padded_h > h
+    room = _zeros(pixels * uint(c) if is_copied else uint(0), x.dtype)  # for an image with its zeros
+    source, gradient, target = x.ravel(), dy.ravel(), sums.ravel()
+    if rest:
+        target = _zeros(windows * uint(c), x.dtype)
+    position, is_pooled = argmax.ravel(), argmax.size > 0
     numbers = dy.shape[1] * dy.shape[2]
     at_a_time = min(numbers, max(1, LIST_BYTES // (filters * dy.itemsize)))
+    corners = np.empty(at_a_time * filters, np.uintp)
     places = np.empty(at_a_time * filters, np.uintp)
     values = np.empty(at_a_time * filters, dy.dtype)
     ends = np.empty(filters, np.uintp)
     for image in range(n):
-        pixels, start = source, uint(image * h * w * c)
-        if is_padded:
-            _pad(x, image, image + 1, pads, room)
-            pixels, start = room, uint(0)
+        images, start = source, uint(image * h * w * c)
+        if is_copied:
+            _pad_apart(x, image, pads, whole, room)
+            images, start = room, uint(0)
         for begin in range(0, numbers, at_a_time):
             end = uint(0)
             for f in range(uint(filters)):
                 g = uint((image * numbers + begin) * filters) + f
                 for q in range(uint(begin), uint(min(begin + at_a_time, numbers))):
                     value = gradient[g]
-                    places[end] = start + starts[uint(position[g]) if is_pooled else q]
+                    corners[end] = starts[uint(position[g]) if is_pooled else q]
                     values[end] = value
                     end += uint(value != 0)
                     g += uint(filters)
                 ends[f] = end
-            k_i = uint(0)
-            while k_i < uint(k_h):
-                runs, first, t = _runs_of(uint(k_h) - k_i), uint(0), k_i * run
-                for f in range(uint(filters)):
-                    _add_runs(pixels, k_i * row, row, places, values, first, ends[f], target, t, run, run, runs)
-                    first = ends[f]
-                    t += uint(k_h) * run
-                k_i += runs
+            for part in range(uint(2) if rest else uint(1)):
+                channels = rest if part else whole
+                run, row = uint(k_w) * channels, uint(padded_w) * channels
+                for i in range(end):
+                    places[i] = start + part * pixels * whole + corners[i] * channels
+                k_i = uint(0)
+                while k_i < uint(k_h):
+                    runs, first, t = _runs_of(uint(k_h) - k_i), uint(0), part * windows * whole + k_i * run
+                    for f in range(uint(filters)):
+                        _add_runs(images, k_i * row, row, places, values, first, ends[f], target, t, run, run, runs)
+                        first = ends[f]
+                        t += uint(k_h) * run
+                    k_i += runs
+    if rest:
+        _add_together(target, windows, whole, rest, sums.ravel())
+
+
+@_inline
+def _add_together(apart: Array, windows: Any, whole: Any, rest: Any, sums: Array) -> None:
+    """Add to the sums of all channels those of the first ones, and those of the rest, which come after them all."""
+    c = whole + rest
+    for i in range(windows):
+        for r in range(c):
+            sums[i * c + r] += apart[i * whole + r if r < whole else windows * whole + i * rest + r - whole]
 
 
 @_inline
@@ -548,7 +586,7 @@ def _list_by_position(
     The list of position p begins at p * filters, where there is room for each filter, and ends at ends[p].
     """
     filters, numbers = uint(dy.shape[3]), uint(dy.shape[1] * dy.shape[2])
-    gradient, position, is_pooled = dy.reshape(-1), argmax.reshape(-1), argmax.size > 0
+    gradient, position, is_pooled = dy.ravel(), argmax.ravel(), argmax.size > 0
     for q in range(uint(len(ends))):
         ends[q] = q * filters
     g = uint(image) * numbers * filters
@@ -576,13 +614,13 @@ def add_filters(dy: Array, argmax: Array, filters_: Array, x: Array, s_h: int, s
     out_h, out_w = (padded_h - k_h) // s_h + 1, (padded_w - k_w) // s_w + 1
     starts = np.empty(out_h * out_w, np.uintp)
     _list_starts(starts, out_h, out_w, s_h * padded_w * c, s_w * c)
-    target = x.reshape(-1)
+    target = x.ravel()
     room = _aligned(uint(padded_h * padded_w * c), x.dtype)  # for the gradient of an image with its padding
     run, row, line = uint(k_w * c), uint(padded_w * c), uint(w * c)
     pitch = _to_pitch(run)
     size = uint(filters) * pitch
     weights = _aligned(uint(k_h) * size, x.dtype)
-    _copy_runs(filters_.reshape(-1), run, uint(k_h), weights, pitch, size, uint(filters))
+    _copy_runs(filters_.ravel(), run, uint(k_h), weights, pitch, size, uint(filters))
     rows = uint(max(1, FAST_BYTES // (size * x.itemsize)))
     places = np.empty(out_h * out_w * filters, np.uintp)
     values = np.empty(out_h * out_w * filters, dy.dtype)
@@ -601,16 +639,14 @@ def add_filters(dy: Array, argmax: Array, filters_: Array, x: Array, s_h: int, s
                     _add_runs(weights, w_i, size, places, values, first, end, room, t, row, run, runs)
             k_i += runs
         for i in range(h):
-            t = uint(((top + i) * padded_w + left) * c)
-            for r in range(line):
-                target[s + r] = room[t + r]
+            _copy(room, uint(((top + i) * padded_w + left) * c), line, target, s)
             s += line
 
 
 @jit
 def count_nonzero(x: Array) -> int:
     """Twin: ``reference.count_nonzero``."""
-    values = x.reshape(-1)
+    values = x.ravel()
     count = 0
     for i in range(uint(values.size)):
         count += values[i] != 0
@@ -632,7 +668,7 @@ def max_pool(x: Array, k_h: int, k_w: int, s_h: int, s_w: int, pads: Any, y: Arr
     n, h, w, c = x.shape
     out_h, out_w = y.shape[1:3]
     (top, _), (left, _) = pads
-    source, largest, place = x.reshape(-1), y.reshape(-1), argmax.reshape(-1)
+    source, largest, place = x.ravel(), y.ravel(), argmax.ravel()
     channels, row = uint(c), uint(w * c)
     t = uint(0)
     for image in range(n):
@@ -665,7 +701,7 @@ def max_pool_backward(dy: Array, argmax: Array, dx: Array, pads: Any) -> None:
     """Twin: ``reference.max_pool_backward``."""
     (top, bottom), (left, right) = pads
     n, padded_h, padded_w, c = dx.shape
-    gradient, place, target = dy.reshape(-1), argmax.reshape(-1), dx.reshape(-1)
+    gradient, place, target = dy.ravel(), argmax.ravel(), dx.ravel()
     h, w, channels = padded_h - top - bottom, padded_w - left - right, uint(c)
     starts = np.empty(h * w, np.uintp)
     _list_starts(starts, h, w, padded_w * c, c)
@@ -684,7 +720,7 @@ def max_pool_backward(dy: Array, argmax: Array, dx: Array, pads: Any) -> None:
 def sum_channels(x: Array, sums: Array) -> None:
     """Twin: ``reference.sum_channels``. Rows of images are added up first: they are longer than a pixel."""
     n, h, w, c = x.shape
-    numbers, row, line = x.reshape(-1), _zeros(uint(w * c), x.dtype), uint(w * c)
+    numbers, row, line = x.ravel(), _zeros(uint(w * c), x.dtype), uint(w * c)
     s = uint(0)
     for _ in range(n * h):
         for r in range(line):
@@ -701,7 +737,7 @@ def average_pool(x: Array, k_h: int, k_w: int, s_h: int, s_w: int, pads: Any, y:
     n, h, w, c = x.shape
     out_h, out_w = y.shape[1:3]
     (top, _), (left, _) = pads
-    source, target = x.reshape(-1), y.reshape(-1)
+    source, target = x.ravel(), y.ravel()
     channels = uint(c)
     target[:] = 0
     t = uint(0)
@@ -728,7 +764,7 @@ def average_pool_backward(dy: Array, k_h: int, k_w: int, s_h: int, s_w: int, pad
     n, h, w, c = dx.shape
     out_h, out_w = dy.shape[1:3]
     (top, _), (left, _) = pads
-    gradient, target = dy.reshape(-1), dx.reshape(-1)
+    gradient, target = dy.ravel(), dx.ravel()
     channels = uint(c)
     target[:] = 0
     g = uint(0)
@@ -750,7 +786,7 @@ def average_pool_backward(dy: Array, k_h: int, k_w: int, s_h: int, s_w: int, pad
 @jit
 def relu(x: Array, y: Array) -> None:
     """Twin: ``reference.relu``."""
-    source, target = x.reshape(-1), y.reshape(-1)
+    source, target = x.ravel(), y.ravel()
     for i in range(uint(x.size)):
         target[i] = source.dtype.type(0) if source[i] <= 0 else source[i]
 
@@ -758,7 +794,7 @@ def relu(x: Array, y: Array) -> None:
 @jit
 def relu_backward(dy: Array, y: Array, dx: Array) -> None:
     """Twin: ``reference.relu_backward``, in one pass."""
-    gradient, output, target = dy.reshape(-1), y.reshape(-1), dx.reshape(-1)
+    gradient, output, target = dy.ravel(), y.ravel(), dx.ravel()
     for i in range(uint(dy.size)):
         target[i] = gradient[i] if output[i] > 0 else gradient.dtype.type(0)
 
@@ -798,7 +834,7 @@ def softmax_cross_entropy(logits: Array, classes: Array, losses: Array, dlogits:
 @jit
 def decay(w: Array, share: float) -> None:
     """Twin: ``reference.decay``."""
-    weights, factor = w.reshape(-1), w.dtype.type(share)
+    weights, factor = w.ravel(), w.dtype.type(share)
     for i in range(uint(w.size)):
         weights[i] -= factor * weights[i]
 
@@ -806,7 +842,7 @@ def decay(w: Array, share: float) -> None:
 @jit
 def sgd(w: Array, g: Array, v: Array, lr: float, momentum: float, nesterov: bool) -> None:
     """Twin: ``reference.sgd``, in one pass."""
-    weights, gradient, velocity = w.reshape(-1), g.reshape(-1), v.reshape(-1)
+    weights, gradient, velocity = w.ravel(), g.ravel(), v.ravel()
     rate, share = w.dtype.type(lr), w.dtype.type(momentum)
     if not velocity.size:
         for i in range(uint(w.size)):
@@ -821,7 +857,7 @@ def sgd(w: Array, g: Array, v: Array, lr: float, momentum: float, nesterov: bool
 @jit
 def adam(w: Array, g: Array, m: Array, v: Array, alpha: float, beta_1: float, beta_2: float, epsilon: float) -> None:
     """Twin: ``reference.adam``, in one pass."""
-    weights, gradient, mean, square = w.reshape(-1), g.reshape(-1), m.reshape(-1), v.reshape(-1)
+    weights, gradient, mean, square = w.ravel(), g.ravel(), m.ravel(), v.ravel()
     kind = w.dtype.type
     step, new_1, new_2, least = kind(alpha), kind(1 - beta_1), kind(1 - beta_2), kind(epsilon)
     for i in range(uint(w.size)):
@@ -947,12 +983,12 @@ def _run(steps: Array, x: Array, y: Array) -> None:
     for step in steps:
         most = max(most, len(x) * _numbers(step["y"]))
     rooms = np.empty(2 * most, x.dtype)
-    source = x.reshape(-1)
+    source = x.ravel()
     for i in range(len(steps)):
         start = i % 2 * most
         target = rooms[start : start + len(x) * _numbers(steps[i]["y"])]
         if i == len(steps) - 1:
-            target = y.reshape(-1)
+            target = y.ravel()
         _run_step(steps[i], len(x), source, target)
         source = target
 
@@ -1164,6 +1200,18 @@ def _compiled_as(write: Callable[..., None]) -> Callable[[Function], Function]:
     return decorate
 
 
+def _write_copy(code: _Code, source: Any, s: Any, count: Any, target: Any, t: Any) -> None:
+    build = code.builder
+    cgutils.raw_memcpy(build, build.gep(target, [t]), build.gep(source, [s]), count, code.bytes)  # type: ignore[no-untyped-call]
+
+
+@_compiled_as(_write_copy)
+def _copy(source: Array, s: Any, count: Any, target: Array, t: Any) -> None:
+    """Copy ``count`` numbers from source[s] on to target[t] on."""
+    for r in range(count):
+        target[t + r] = source[s + r]
+
+
 def _write_add_runs(
     code: _Code,
     source: Any,
@@ -1182,7 +1230,8 @@ def _write_add_runs(
     build = code.builder
 
     def add(runs: int) -> None:
-        for r, vectors in code.blocks(run, min(4 if runs > 1 else 8, SUMS // runs)):
+        halves = runs > 1 and VECTOR_BYTES == 64
+        for r, vectors in code.blocks(run, min(4 if runs > 1 else 8, SUMS // runs), halves=halves):
             here = [build.add(build.add(t, r), build.mul(next_t, code.integer(i))) for i in range(runs)]
             sums = [[code.variable(vector.load(target, to)) for vector in vectors] for to in here]
             begins = [build.add(build.add(s, r), build.mul(next_s, code.integer(i))) for i in range(runs)]
