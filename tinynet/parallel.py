@@ -11,8 +11,9 @@ import os
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor, wait
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from queue import SimpleQueue
 from typing import Any, TypeVar
 
 from threadpoolctl import ThreadpoolController
@@ -58,6 +59,7 @@ def run_all(function: Callable[[Item], Result], items: Sequence[Item], num_threa
     todo = deque(range(len(items)))
     results: dict[int, Result] = {}
     errors: dict[int, Exception] = {}
+    done: SimpleQueue[None] = SimpleQueue()  # it wakes a thread sooner than concurrent.futures.wait
 
     def work() -> None:
         with suppress(IndexError):
@@ -68,12 +70,19 @@ def run_all(function: Callable[[Item], Result], items: Sequence[Item], num_threa
                 except Exception as error:
                     errors[number] = error
 
-    helpers = [_pool(num_threads).submit(work) for _ in range(min(num_threads, len(items)) - 1)]
+    def help_out() -> None:
+        try:
+            work()
+        finally:
+            done.put(None)
+
+    helpers = [_pool(num_threads).submit(help_out) for _ in range(min(num_threads, len(items)) - 1)]
     try:
         work()
     finally:  # after an interrupt, what has not begun stays undone
         todo.clear()
-        wait(helpers)
+        for _ in helpers:
+            done.get()
     for number in sorted(errors):
         raise errors[number]
     return [results[number] for number in range(len(items))]
