@@ -98,7 +98,7 @@ def cases(images: int = IMAGES) -> dict[str, tuple[list[Any], Callable[..., Any]
             convolve,
         ),
         "matmul": (
-            [normal(images, INPUTS), normal(*weights), normal(UNITS), zeros(images, UNITS), False, False, 0, LEAST],
+            [normal(images, INPUTS), normal(*weights), normal(UNITS), zeros(images, UNITS), False, False, LEAST],
             matmul,
         ),
         "vecmat": ([normal(1, INPUTS), normal(*weights), normal(UNITS), zeros(1, UNITS), LEAST], vecmat),
@@ -245,10 +245,8 @@ def convolve(x: Array, W: Array, b: Array, y: Array, s_h: int, s_w: int, pads: A
     np.maximum(y, least, out=y)
 
 
-def matmul(
-    x: Array, W: Array, b: Array, y: Array, x_transposed: bool, W_transposed: bool, first: int, least: float
-) -> None:
-    """For the whole of x @ W + b."""
+def matmul(x: Array, W: Array, b: Array, y: Array, x_transposed: bool, W_transposed: bool, least: float) -> None:
+    """For x @ W + b."""
     vecmat(x, W, b, y, least)
 
 

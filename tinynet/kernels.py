@@ -412,9 +412,7 @@ def vecmat(x: Array, W: Array, b: Array, y: Array, least: float) -> None:
 
 
 @jit
-def matmul(
-    x: Array, W: Array, b: Array, y: Array, x_transposed: bool, W_transposed: bool, first: int, least: float
-) -> None:
+def matmul(x: Array, W: Array, b: Array, y: Array, x_transposed: bool, W_transposed: bool, least: float) -> None:
     """Twin: ``reference.matmul``. The columns of a transposed x are laid out as rows, ROWS of them at a time.
 
     With a transposed W it is computed as (W @ x.T).T: it would take longer to transpose W, which is large.
@@ -437,18 +435,18 @@ def matmul(
                     value = products[i * rows + row] + b[begin + i]
                     target[t + i] = smallest if value <= smallest else value
     elif x_transposed:
-        size, columns, rows = uint(x.shape[0]), uint(x.shape[1]), uint(len(y))
+        size, rows = uint(x.shape[0]), uint(x.shape[1])
         source, pitch = x.ravel(), _to_pitch(size)
         panel = _aligned(uint(ROWS) * pitch, x.dtype)
         for begin in range(uint(0), rows, uint(ROWS)):
             count = min(uint(ROWS), rows - begin)
             for k in range(size):
-                s = k * columns + uint(first) + begin
+                s = k * rows + begin
                 for row in range(count):
                     panel[row * pitch + k] = source[s + row]
             _multiply(panel, uint(0), pitch, W, b, y[begin : begin + count], smallest)
     else:
-        _multiply(x.ravel(), uint(first) * uint(x.shape[1]), uint(x.shape[1]), W, b, y, smallest)
+        _multiply(x.ravel(), uint(0), uint(x.shape[1]), W, b, y, smallest)
 
 
 @jit
@@ -939,7 +937,7 @@ def machine_code(kind: int, dtype: Any) -> int:
     window = (size, size, size, size, pads)
     functions: dict[int, tuple[Any, tuple[Any, ...]]] = {
         CONVOLVE: (convolve, (images, images, row, images, size, size, pads, types.float64)),
-        MATMUL: (matmul, (matrix, matrix, row, matrix, flag, flag, size, types.float64)),
+        MATMUL: (matmul, (matrix, matrix, row, matrix, flag, flag, types.float64)),
         VECMAT: (vecmat, (matrix, matrix, row, matrix, types.float64)),
         MAX_POOL: (max_pool, (images, *window, images, types.Array(types.int32, 4, "C"))),
         AVERAGE_POOL: (average_pool, (images, *window, images)),
@@ -1008,7 +1006,7 @@ def _run_step(step: Any, n: int, source: Array, target: Array) -> None:
         row, product = source.reshape(n, c), target.reshape(n, out_c)
         matrix, bias = _array_at(step["W"], (c, out_c), source), _array_at(step["b"], (out_c,), source)
         if kind == MATMUL:
-            _call(matmul, code, row, matrix, bias, product, False, False, 0, least)
+            _call(matmul, code, row, matrix, bias, product, False, False, least)
         else:
             _call(vecmat, code, row, matrix, bias, product, least)
     elif kind == MAX_POOL:

@@ -57,19 +57,15 @@ def col2im(patches: Array, x: Array, k_h: int, k_w: int, s_h: int, s_w: int) -> 
             x[:, i * s_h : i * s_h + k_h, j * s_w : j * s_w + k_w] += windows[:, i, j]
 
 
-def matmul(
-    x: Array, W: Array, b: Array, y: Array, x_transposed: bool, W_transposed: bool, first: int, least: float
-) -> None:
-    """Some rows of x @ W + b, but at least ``least``: 0 makes it a ReLU, minus infinity changes nothing. NaN stays NaN.
+def matmul(x: Array, W: Array, b: Array, y: Array, x_transposed: bool, W_transposed: bool, least: float) -> None:
+    """x @ W + b, but at least ``least``: 0 makes it a ReLU, minus infinity changes nothing. NaN stays NaN.
 
-    x      (all rows, size), or (size, all rows) if ``x_transposed``
-    W      (size, columns), or (columns, size) if ``W_transposed``; not both
-    b      (columns,)
-    y      (rows, columns)
-    first  the first of these rows
+    x  (rows, size), or (size, rows) if ``x_transposed``
+    W  (size, columns), or (columns, size) if ``W_transposed``; not both
+    b  (columns,)
+    y  (rows, columns)
     """
-    rows = (x.T if x_transposed else x)[first : first + len(y)]
-    y[...] = np.maximum(rows @ (W.T if W_transposed else W) + b, least)
+    y[...] = np.maximum((x.T if x_transposed else x) @ (W.T if W_transposed else W) + b, least)
 
 
 def vecmat(x: Array, W: Array, b: Array, y: Array, least: float) -> None:
@@ -77,7 +73,7 @@ def vecmat(x: Array, W: Array, b: Array, y: Array, least: float) -> None:
 
     x  (1, size)
     """
-    matmul(x, W, b, y, False, False, 0, least)
+    matmul(x, W, b, y, False, False, least)
 
 
 def convolve(x: Array, W: Array, b: Array, y: Array, s_h: int, s_w: int, pads: Pads, least: float) -> None:
@@ -315,7 +311,7 @@ def run_steps(steps: Array, x: Array, y: Array) -> None:
             case 1 | 2:
                 W = _from_address(step["W"], (c, columns), x.dtype)
                 b = _from_address(step["b"], (columns,), x.dtype)
-                matmul(x, W, b, target.reshape(len(x), columns), False, False, 0, least)
+                matmul(x, W, b, target.reshape(len(x), columns), False, False, least)
             case 3:
                 max_pool(source, k_h, k_w, s_h, s_w, pads, target, np.empty(target.shape, np.int32))
             case 4:

@@ -35,7 +35,7 @@ SHARD_SIZE = 32  # samples: enough for efficient matrix products, few enough to 
 LARGE_SHARD = 64  # samples of a small network, whose batches are half done before a third core has begun
 SMALL_NETWORK = 1 << 14  # outputs of all its layers
 WAVE_SIZE = 256  # samples: their shards' gradients are in memory together
-PART_SIZE = 1 << 17  # numbers of a sum of outer products that are worked out at a time
+PART_SIZE = 1 << 17  # numbers of a sum of outer products, at most, that are worked out at a time
 WORTH_THREADS = 1 << 18  # numbers to compute: fewer are done before another thread has begun
 
 
@@ -142,20 +142,21 @@ def add_up(grads: dict[str, Any], num_threads: int) -> set[str]:
 
     Returns the names of those whose sum is finite: while it is in the cache, looking at it costs little.
     """
-    parts: list[tuple[Array, Array, slice, Array]] = []
+    parts: list[tuple[OuterProducts, Array, slice, Array]] = []
     names: list[str] = []
     for key, grad in grads.items():
         if isinstance(grad, OuterProducts):
-            left, right = grad.left(), grad.right()
+            right = grad.right()
             grads[key] = total = np.empty(grad.shape, right.dtype)
-            for rows in batches(len(total), max(1, PART_SIZE // right.shape[1])):
-                parts.append((left, right, rows, total[rows]))
+            for rows in batches(len(total), math.ceil(len(total) / math.ceil(total.size / PART_SIZE))):
+                parts.append((grad, right, rows, total[rows]))
                 names.append(key)
 
     @np.errstate(over="ignore", invalid="ignore")
-    def add_part(part: tuple[Array, Array, slice, Array]) -> bool:
-        transposed_times(*part)
-        return _all_finite(part[-1])
+    def add_part(part: tuple[OuterProducts, Array, slice, Array]) -> bool:
+        products, right, rows, total = part
+        transposed_times(products.left(rows), right, total)
+        return _all_finite(total)
 
     large = sum(total.size for *_, total in parts) > WORTH_THREADS
     finite = parallel.run_all(add_part, parts, num_threads if large else 1)

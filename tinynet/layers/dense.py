@@ -97,7 +97,7 @@ class Dense(Weighted):
     def backward(self, dy: Array, cache: Any, *, need_dx: bool = True) -> Gradients:
         x, dy, dx = self._to_input(dy, cache, need_dx)
         dW = np.empty(self.params["W"].shape, x.dtype)
-        transposed_times(x, dy, slice(0, len(dW)), dW)  # x.T @ dy
+        transposed_times(x, dy, dW)  # x.T @ dy
         db = dy.sum(axis=0)
         return dx, self.grads_of(W=dW, b=db)
 

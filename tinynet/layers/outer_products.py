@@ -38,9 +38,9 @@ class OuterProducts:
         """(a, b), of the sum."""
         return self._lefts[0].shape[1], self._rights[0].shape[1]
 
-    def left(self) -> Array:
-        """All of ``left``."""
-        return np.concatenate(self._lefts)
+    def left(self, columns: slice = slice(None)) -> Array:
+        """All of ``left``, or some columns of it."""
+        return np.concatenate([left[:, columns] for left in self._lefts])
 
     def right(self) -> Array:
         """All of ``right``."""

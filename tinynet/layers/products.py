@@ -25,7 +25,7 @@ def times(x: Array, W: Array, b: Array, least: float) -> Array:
     if len(x) == 1:
         kernels.vecmat(_in_rows(x), _in_rows(W), _in_rows(b), y, least)
     elif columns_stay_in_cache(W):
-        kernels.matmul(_in_rows(x), _in_rows(W), _in_rows(b), y, False, False, 0, least)
+        kernels.matmul(_in_rows(x), _in_rows(W), _in_rows(b), y, False, False, least)
     else:
         np.matmul(x, W, out=y)
         y += b
@@ -40,18 +40,17 @@ def times_transposed(dy: Array, W: Array) -> Array:
         return dx
     dx = np.empty((len(dy), len(W)), dy.dtype)
     zeros = np.zeros(len(W), dy.dtype)
-    kernels.matmul(_in_rows(dy), _in_rows(W), zeros, dx, False, True, 0, -math.inf)
+    kernels.matmul(_in_rows(dy), _in_rows(W), zeros, dx, False, True, -math.inf)
     return dx
 
 
-def transposed_times(x: Array, dy: Array, rows: slice, out: Array) -> None:
-    """Write some rows of x.T @ dy, for x (n, size) and dy (n, columns), into ``out`` (number of rows, columns)."""
-    if _stays_in_cache(x.T[rows], dy):
-        kernels.matmul(
-            _in_rows(x), _in_rows(dy), np.zeros(dy.shape[1], dy.dtype), out, True, False, rows.start, -math.inf
-        )
+def transposed_times(x: Array, dy: Array, out: Array) -> None:
+    """Write x.T @ dy into ``out`` (size, columns), for x (n, size) and dy (n, columns)."""
+    if _stays_in_cache(x.T, dy):
+        zeros = np.zeros(dy.shape[1], dy.dtype)
+        kernels.matmul(_in_rows(x), _in_rows(dy), zeros, out, True, False, -math.inf)
     else:
-        np.matmul(x.T[rows], dy, out=out)
+        np.matmul(x.T, dy, out=out)
 
 
 _in_rows = np.ascontiguousarray  # as kernels need their arrays: row by row
