@@ -374,12 +374,13 @@ def test_a_gradient_larger_than_the_list_of_its_entries():
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("pads", [NO_PADS, ((1, 0), (0, 2))])
 @pytest.mark.parametrize(("vectors", "more"), [(1, -1), (1, 0), (1, 1), (2, 0), (2, 3)])
-def test_channels_that_do_not_fill_vectors(vectors, more, pads, dtype):
-    """Where some do and some do not, they are summed apart; what the sums were before stays in them."""
+@pytest.mark.parametrize("filters", [2, 40])
+def test_channels_that_do_not_fill_vectors(filters, vectors, more, pads, dtype):
+    """Where some do and some do not, many filters' sums are taken apart; what the sums were before stays in them."""
     rng = np.random.default_rng(0)
     c = vectors * (kernels.VECTOR_BYTES or 32) // dtype().itemsize + more
     (top, bottom), (left, right) = pads
-    shapes = (2, 4, 5, c), (2, 3 + top + bottom, 3 + left + right, 2), (2, 2, 3, c)
+    shapes = (2, 4, 5, c), (2, 3 + top + bottom, 3 + left + right, filters), (filters, 2, 3, c)
     x, dy, sums = (rng.integers(-3, 4, shape).astype(dtype) for shape in shapes)
     for function in both(kernels.sum_patches):
         assert_twins_agree(function, reference.sum_patches, [x, dy, NO_ARGMAX, sums, 1, 1, pads])

@@ -49,6 +49,7 @@ FAST_BYTES = 1 << 15  # of weights that stay in the processor's fastest memory
 RUNS = (1, 5)  # how many runs are added to at once: the rows of the usual windows
 BLANK = 48  # numbers of an image's row, which are looked at before they are multiplied: they may all be zero
 WORTH_CUTTING = 0.9  # at most: the share of the products that are not with zeros around an image
+WORTH_TAKING_APART = 4  # times that a pixel is looked up, at least
 PADDED_BYTES = 1 << 17  # of images with zeros around them
 LINES = 4  # of the cache, 64 bytes each, in which so many columns may lie
 ROWS = 48  # that are transposed at a time
@@ -507,17 +508,18 @@ def sum_patches(x: Array, dy: Array, argmax: Array, sums: Array, s_h: int, s_w: 
     For each filter, those of some numbers of an image's ``dy`` that are not zero are listed. (Listing without a
     branch: every number is written to the end of the list, and the end moves on where it was not zero.)
 
-    As many channels as fill whole vectors, and the rest of them, are taken apart: most vectors begin where they should,
-    then.
+    Where an image is read often enough, as many channels as fill whole vectors, and the rest of them, are taken apart:
+    most vectors begin where they should, then.
     """
     n, h, w, c = x.shape
     filters, k_h, k_w, _ = sums.shape
     (top, bottom), (left, right) = pads
     padded_h, padded_w = top + h + bottom, left + w + right
     out_h, out_w = (padded_h - k_h) // s_h + 1, (padded_w - k_w) // s_w + 1
-    pixels, windows = uint(padded_h * padded_w), uint(filters * k_h * k_w)
+    numbers, pixels, windows = dy.shape[1] * dy.shape[2], uint(padded_h * padded_w), uint(filters * k_h * k_w)
     lanes = uint((VECTOR_BYTES or 32) // x.itemsize)
-    rest = uint(c) % lanes if uint(c) > lanes else uint(0)
+    is_worth_it = uint(c) > lanes and numbers * filters > WORTH_TAKING_APART * padded_h * padded_w
+    rest = uint(c) % lanes if is_worth_it else uint(0)
     whole = uint(c) - rest
     starts = np.empty(out_h * out_w, np.uintp)
     _list_starts(starts, out_h, out_w, s_h * padded_w, s_w)
@@ -527,7 +529,6 @@ def sum_patches(x: Array, dy: Array, argmax: Array, sums: Array, s_h: int, s_w: 
     if rest:
         target = _zeros(windows * uint(c), x.dtype)
     position, is_pooled = argmax.ravel(), argmax.size > 0
-    numbers = dy.shape[1] * dy.shape[2]
     at_a_time = min(numbers, max(1, LIST_BYTES // (filters * dy.itemsize)))
     corners = np.empty(at_a_time * filters, np.uintp)
     places = np.empty(at_a_time * filters, np.uintp)
