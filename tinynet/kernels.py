@@ -200,12 +200,11 @@ def _columns_as_runs(weights: Array, pitch: Any, first: Any, last: Any, runs: An
     There is room for FEW of them; those that are not there are zero.
     """
     last_pitch = _to_pitch(run)
-    columns = _aligned(uint(FEW) * runs * last_pitch, weights.dtype)
-    for f in range(uint(FEW)):
+    columns = _zeros(uint(FEW) * runs * last_pitch, weights.dtype)
+    for f in range(last):
         for i in range(runs):
             for k in range(run):
-                weight = weights[(i * run + k) * pitch + first + f] if f < last else weights.dtype.type(0)
-                columns[(f * runs + i) * last_pitch + k] = weight
+                columns[(f * runs + i) * last_pitch + k] = weights[(i * run + k) * pitch + first + f]
     return columns, last_pitch
 
 
@@ -308,10 +307,8 @@ def convolve(x: Array, W: Array, b: Array, y: Array, s_h: int, s_w: int, pads: A
     tiles = np.empty(images * positions // TILE + 1, np.uintp)
     starts = np.empty(max(images * positions, TILE), np.uintp)
     _list_starts(starts, out_h, out_w, s_h * padded_w * c, s_w * c)
-    for i in range(positions, images * positions):
-        starts[i] = starts[i - positions] + uint(size)
-    for i in range(images * positions, len(starts)):  # what is missing to a tile
-        starts[i] = starts[images * positions - 1]
+    for i in range(positions, len(starts)):  # after all images, what is missing to a tile
+        starts[i] = starts[i - positions] + uint(size if i < images * positions else 0)
 
     rows, length, w_i, last_w = runs, run, uint(0), uint(0)
     products, next_row = y.ravel(), uint(positions if by_image else 1) * width
