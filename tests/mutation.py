@@ -121,7 +121,7 @@ ALSO_RESHAPES = re.compile(r"reshape\((?:[^()]|\([^()]*\))*(?:~1|- 2)[,)]")
 TUNING = (
     *("PATCH_BYTES", "WEIGHT_BYTES", "CACHE_BYTES", "PART_SIZE", "WORTH_THREADS", "WAVE_SIZE", "LARGE"),
     *("SUMS", "TILE", "FEW", "LIST_BYTES", "FAST_BYTES", "COLUMNS", "BLANK", "PADDED_BYTES", "LINES", "ROWS"),
-    *("PITCH", "TOGETHER"),
+    *("PITCH", "TOGETHER", "WORTH_CUTTING", "WORTH_TAKING_APART"),
 )
 
 

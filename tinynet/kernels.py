@@ -23,12 +23,17 @@ from numba import types
 from numba.core import cgutils, config
 from numba.extending import intrinsic, lower_builtin, overload, type_callable
 
+from tinynet.compilation import pause_collector_for
+
 Array = npt.NDArray[Any]
 Function = TypeVar("Function", bound=Callable[..., Any])
 uint = np.uintp
 
 # "contract" allows fused multiply-add and nothing else: NaN and infinity stay what they are.
 SETTINGS: dict[str, Any] = {"nogil": True, "fastmath": {"contract"}, "error_model": "numpy", "no_cfunc_wrapper": True}
+
+
+pause_collector_for(__name__)
 
 
 def _vector_bytes(features: Mapping[str, bool]) -> int:
