@@ -81,13 +81,15 @@ def test_gradients_are_those_of_the_whole_images(
 def test_from_pooling_to_convolution_there_are_no_whole_images(layers):
     network = built([*layers(), *layers(), Flatten(), Dense(3)], (16, 16, 8))
     y, cache = network.forward(draw.normal(0, (3, 16, 16, 8)))
-    names = ["sum_patches", "add_filters", "max_pool_backward", "relu_backward"]
+    names = ["sum_patches", "add_filters", "max_pool_backward", "relu_backward", "count_nonzero"]
     with mock.patch.multiple(kernels, **{name: mock.Mock(wraps=getattr(kernels, name)) for name in names}):
         network.backward_unsummed(np.ones(y.shape), cache, need_dx=False)
         calls = {name: [call.args for call in getattr(kernels, name).call_args_list] for name in names}
     assert [argmax.size > 0 for _, _, argmax, *_ in calls["sum_patches"]] == [True, True]
     assert [argmax.size > 0 for _, argmax, *_ in calls["add_filters"]] == [True]
     assert calls["max_pool_backward"] == []
+    counted = [id(x) for (x,) in calls["count_nonzero"]]
+    assert len(counted) == len(set(counted)), "what is counted for one product need not be counted for another"
     assert [dy.size for dy, *_ in calls["relu_backward"]] == [argmax.size for _, _, argmax, *_ in calls["sum_patches"]]
 
 

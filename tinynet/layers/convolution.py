@@ -96,7 +96,7 @@ def weight_gradient(x: Array, dy: Array | PooledGradient, W_shape: Shape, window
         for images, part in padded_parts(dy, around):
             kernels.sum_patches(part, x[images], NO_ARGMAX, by_channel, 1, 1, ((0, 0), (0, 0)))
         return np.ascontiguousarray(by_channel[:, ::-1, ::-1].transpose(1, 2, 0, 3))
-    if is_cheaper(numbers, k_h, k_w * c, dense):
+    if is_cheaper(dy, k_h, k_w * c, dense):
         by_filter = np.zeros((filters, k_h, k_w, c), x.dtype)
         kernels.sum_patches(x, numbers, argmax, by_filter, *window.strides, pads)
         return np.ascontiguousarray(by_filter.transpose(1, 2, 3, 0))
@@ -119,7 +119,7 @@ def input_gradient(dy: Array | PooledGradient, W: Array, x_shape: Shape, window:
     k_h, k_w, c, filters = W.shape
     numbers, argmax = nonzeros(dy)
     by_filter = np.ascontiguousarray(W.transpose(3, 0, 1, 2))
-    if is_cheaper(numbers, k_h, k_w * c, math.prod(dy.shape) * k_h * k_w * c):
+    if is_cheaper(dy, k_h, k_w * c, math.prod(dy.shape) * k_h * k_w * c):
         dx = np.empty(x_shape, numbers.dtype)
         kernels.add_filters(numbers, argmax, by_filter, dx, *window.strides, pads)
         return dx
@@ -137,9 +137,10 @@ def nonzeros(dy: Array | PooledGradient) -> tuple[Array, Array]:
     return (dy.numbers, dy.argmax) if isinstance(dy, PooledGradient) else (dy, NO_ARGMAX)
 
 
-def is_cheaper(factor: Array, k_h: int, run: int, dense: int) -> bool:
+def is_cheaper(factor: Array | PooledGradient, k_h: int, run: int, dense: int) -> bool:
     """Whether k_h runs of ``run`` products for each non-zero of a factor cost less than ``dense`` products."""
-    return kernels.count_nonzero(factor) * k_h * (run + RUN_START) * DENSE_SPEED < dense
+    count = factor.num_nonzero if isinstance(factor, PooledGradient) else kernels.count_nonzero(factor)
+    return count * k_h * (run + RUN_START) * DENSE_SPEED < dense
 
 
 def chunks(n: int, bytes_per_image: int) -> Iterator[slice]:

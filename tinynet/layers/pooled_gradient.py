@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Iterator
 from typing import Any
@@ -40,6 +41,11 @@ class PooledGradient:
     def with_numbers(self, numbers: Array) -> PooledGradient:
         """Other numbers at the same places."""
         return PooledGradient(numbers, self.argmax, self.largest, self.shape)
+
+    @functools.cached_property
+    def num_nonzero(self) -> int:
+        """How many of the numbers are not zero."""
+        return kernels.count_nonzero(self.numbers)
 
     def whole(self) -> Array:
         """The images, with all their zeros."""
