@@ -93,13 +93,14 @@ def test_from_pooling_to_convolution_there_are_no_whole_images(layers):
     assert [dy.size for dy, *_ in calls["relu_backward"]] == [argmax.size for _, _, argmax, *_ in calls["sum_patches"]]
 
 
-def test_an_image_with_an_empty_background_meets_a_few_whole_gradients_at_a_time(monkeypatch):
+@pytest.mark.parametrize(("part_bytes", "images"), [(2 * 11 * 11 * 4 * 8, [2, 2, 1]), (1, [1, 1, 1, 1, 1])])
+def test_an_image_with_an_empty_background_meets_a_few_whole_gradients_at_a_time(part_bytes, images, monkeypatch):
     network = built([Conv2D(4, 3, activation="relu"), MaxPooling2D(), Flatten(), Dense(3)], (9, 9, 1))
-    monkeypatch.setattr("tinynet.layers.pooled_gradient.PART_BYTES", 2 * 11 * 11 * 4 * 8)
+    monkeypatch.setattr("tinynet.layers.pooled_gradient.PART_BYTES", part_bytes)
     with mock.patch.object(kernels, "sum_patches", wraps=kernels.sum_patches) as sum_patches:
         expected, got = both_ways(network, draw.normal(0, (5, 9, 9, 1), zeros=0.95))
     parts = [call.args[0].shape for call in sum_patches.call_args_list]
-    assert parts == 2 * [(2, 11, 11, 4), (2, 11, 11, 4), (1, 11, 11, 4)]  # of the whole one and of the pooled one
+    assert parts == 2 * [(n, 11, 11, 4) for n in images]  # of the whole one and of the pooled one
     for key, grad in expected.items():
         np.testing.assert_allclose(got[key], grad, rtol=1e-12, atol=1e-12)
 

@@ -78,6 +78,18 @@ def test_a_single_row_has_a_kernel_of_its_own_and_for_others_the_cache_decides(b
     assert (vecmat.called, matmul.called) == (n == 1, n > 1 and by_kernel)
 
 
+def test_no_rows_are_left_to_blas_because_the_kernels_read_one_at_least():
+    x, W, b = integers(0, 0, 4), integers(1, 4, 3), integers(2, 3)
+    with (
+        mock.patch.object(kernels, "vecmat", wraps=kernels.vecmat) as vecmat,
+        mock.patch.object(kernels, "matmul", wraps=kernels.matmul) as matmul,
+    ):
+        assert products.times(x, W, b, 0.0).shape == (0, 3)
+        assert products.times_transposed(integers(0, 0, 3), W).shape == (0, 4)
+    assert not vecmat.called
+    assert not matmul.called
+
+
 def test_which_factors_must_stay_in_the_cache():
     """Those whose rows are multiplied, and then those whose columns are taken some at a time."""
     x, W, dy = integers(0, 9, 5), integers(1, 5, 3), integers(3, 9, 3)

@@ -24,7 +24,7 @@ def times(x: Array, W: Array, b: Array, least: float) -> Array:
     y = np.empty((len(x), W.shape[1]), x.dtype)
     if len(x) == 1:
         kernels.vecmat(_in_rows(x), _in_rows(W), _in_rows(b), y, least)
-    elif columns_stay_in_cache(W):
+    elif len(x) > 0 and columns_stay_in_cache(W):
         kernels.matmul(_in_rows(x), _in_rows(W), _in_rows(b), y, False, False, least)
     else:
         np.matmul(x, W, out=y)
