@@ -31,8 +31,6 @@ uint = np.uintp
 
 # "contract" allows fused multiply-add and nothing else: NaN and infinity stay what they are.
 SETTINGS: dict[str, Any] = {"nogil": True, "fastmath": {"contract"}, "error_model": "numpy", "no_cfunc_wrapper": True}
-
-
 pause_collector_for(__name__)
 
 
@@ -486,21 +484,17 @@ def _runs_of(most: Any) -> Any:
 
 @_inline
 def _pad_apart(x: Array, image: int, pads: Any, whole: Any, room: Array) -> None:
-    """Copy an image into a room with zeros around it, which are there already: its first channels, then the rest."""
+    """Like ``_pad``, for one image: first the ``whole`` channels of each pixel, then, after all of these, the rest."""
     _, h, w, c = x.shape
     (top, bottom), (left, right) = pads
     source, rest = x.ravel(), uint(c) - whole
     s, after = uint(image * h * w * c), uint((top + h + bottom) * (left + w + right)) * whole
     for i in range(h):
         pixel = uint((top + i) * (left + w + right) + left)
-        if rest:
-            for t in range(pixel, pixel + uint(w)):
-                _copy(source, s, whole, room, t * whole)
-                _copy(source, s + whole, rest, room, after + t * rest)
-                s += uint(c)
-        else:
-            _copy(source, s, uint(w * c), room, pixel * whole)
-            s += uint(w * c)
+        for t in range(pixel, pixel + uint(w)):
+            _copy(source, s, whole, room, t * whole)
+            _copy(source, s + whole, rest, room, after + t * rest)
+            s += uint(c)
 
 
 @jit
@@ -525,8 +519,8 @@ def sum_patches(x: Array, dy: Array, argmax: Array, sums: Array, s_h: int, s_w: 
     whole = uint(c) - rest
     starts = np.empty(out_h * out_w, np.uintp)
     _list_starts(starts, out_h, out_w, s_h * padded_w, s_w)
-    is_copied = rest > 0 or padded_w > w or padded_h > h
-    room = _zeros(pixels * uint(c) if is_copied else uint(0), x.dtype)  # for an image with its zeros
+    is_padded = padded_w > w or padded_h > h
+    room = _zeros(pixels * uint(c) if rest > 0 or is_padded else uint(0), x.dtype)  # for an image with its zeros
     source, gradient, target = x.ravel(), dy.ravel(), sums.ravel()
     if rest:
         target = _zeros(windows * uint(c), x.dtype)
@@ -538,8 +532,11 @@ def sum_patches(x: Array, dy: Array, argmax: Array, sums: Array, s_h: int, s_w: 
     ends = np.empty(filters, np.uintp)
     for image in range(n):
         images, start = source, uint(image * h * w * c)
-        if is_copied:
+        if rest:
             _pad_apart(x, image, pads, whole, room)
+            images, start = room, uint(0)
+        elif is_padded:
+            _pad(x, image, image + 1, pads, room)
             images, start = room, uint(0)
         for begin in range(0, numbers, at_a_time):
             end = uint(0)

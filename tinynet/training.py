@@ -35,7 +35,7 @@ SHARD_SIZE = 32  # samples: enough for efficient matrix products, few enough to 
 LARGE_SHARD = 64  # samples of a small network, whose batches are half done before a third core has begun
 SMALL_NETWORK = 1 << 14  # outputs of all its layers
 WAVE_SIZE = 256  # samples: their shards' gradients are in memory together
-PART_SIZE = 1 << 17  # numbers of a sum of outer products, at most, that are worked out at a time
+PART_SIZE = 1 << 17  # numbers of a sum of outer products, about, that are worked out at a time
 WORTH_THREADS = 1 << 18  # numbers to compute: fewer are done before another thread has begun
 
 
