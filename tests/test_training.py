@@ -487,7 +487,7 @@ def test_a_batch_cut_into_waves_and_shards_gives_the_gradients_of_the_whole(monk
     n = 2 * training.WAVE_SIZE + 3
     images, classes = np.tile(IMAGES, (2, 1, 1, 1))[:n].astype(np.float64), np.tile(IMAGE_CLASSES, 2)[:n]
     loss, grads = model.loss_and_gradients(images, classes)
-    network, _, _ = model.up_to_logits()
+    network = model.up_to_logits(model.loss)
     logits, caches = network.forward(images)
     losses, dlogits = softmax_cross_entropy(logits, classes)
     _, expected = network.backward(dlogits / n, caches, need_dx=False)

@@ -63,9 +63,13 @@ def softmax_cross_entropy(logits: Array, classes: Array) -> tuple[Array, Array]:
             f"{classes.min()} to {classes.max()}."
         )
     dtype = np.float32 if np.result_type(logits, np.float32) == np.float32 else np.float64
-    losses, dlogits = np.empty(n, dtype), np.empty((n, k), dtype)
-    logits, classes = np.ascontiguousarray(logits, dtype), np.ascontiguousarray(classes, np.intp)
-    kernels.softmax_cross_entropy(logits, classes, losses, dlogits)
+    return _softmax_cross_entropy(logits.astype(dtype, copy=False), classes)
+
+
+def _softmax_cross_entropy(logits: Array, classes: Array) -> tuple[Array, Array]:
+    """The same without checks, for a network's own logits and labels that ``check_labels`` has seen."""
+    losses, dlogits = np.empty(len(logits), logits.dtype), np.empty(logits.shape, logits.dtype)
+    kernels.softmax_cross_entropy(np.ascontiguousarray(logits), np.ascontiguousarray(classes, np.intp), losses, dlogits)
     return losses, dlogits
 
 
@@ -103,8 +107,11 @@ class Loss:
         raise NotImplementedError
 
     def value_and_gradient(self, logits: Array, classes: Array) -> tuple[Array, Array]:
-        """The loss of each sample, (n,), and its gradient with respect to that sample's logits, (n, k)."""
-        return softmax_cross_entropy(logits, classes)
+        """The loss of each sample, (n,), and its gradient with respect to that sample's logits, (n, k).
+
+        The classes are those that ``check_labels`` returned.
+        """
+        return _softmax_cross_entropy(logits, classes)
 
     def __call__(self, y_true: npt.ArrayLike, y_pred: npt.ArrayLike) -> float:
         """The mean loss of predictions ``y_pred`` (n, k): logits if ``from_logits``, else probabilities."""

@@ -133,16 +133,17 @@ class Sequential(Network):
             raise TypeError('compile needs both, as in compile(optimizer="sgd", loss="categorical_crossentropy").')
         new_optimizer, new_loss, new_metrics = get_optimizer(optimizer), get_loss(loss), get_metrics(metrics)
         if self.output_shape is not None:
-            self._up_to_logits(new_loss)
+            self.up_to_logits(new_loss)
         self.optimizer, self.loss, self.metrics = new_optimizer, new_loss, new_metrics
 
-    def up_to_logits(self) -> tuple[Layer, Loss, Optimizer]:
-        """The network without its final softmax, the loss and the optimizer; ValueError before ``compile``."""
+    def compiled(self) -> tuple[Loss, Optimizer]:
+        """The loss and the optimizer; ValueError before ``compile``."""
         if self.loss is None or self.optimizer is None:
             raise ValueError("The model is not compiled: call compile(optimizer=..., loss=...) first.")
-        return self._up_to_logits(self.loss), self.loss, self.optimizer
+        return self.loss, self.optimizer
 
-    def _up_to_logits(self, loss: Loss) -> Layer:
+    def up_to_logits(self, loss: Loss) -> Layer:
+        """The network without its final softmax; ValueError where it does not fit the loss."""
         if self.output_shape is None or len(self.output_shape) != 1 or self.output_shape[0] < 2:
             raise ValueError(
                 "Cross-entropy needs one output for each class, two or more, as a vector; this network's outputs have "
@@ -431,7 +432,8 @@ class Sequential(Network):
         """(x, classes): the samples as an array, and the labels as integers."""
         images = self._check_x(verb, x)
         data_checks.check_same_length(verb, images, y)
-        _, loss, _ = self.up_to_logits()
+        loss, _ = self.compiled()
+        self.up_to_logits(loss)
         assert self.output_shape is not None, "checking x has built the model"
         return images, loss.check_labels(y, self.output_shape[0])
 

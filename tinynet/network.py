@@ -115,14 +115,14 @@ class Network(Layer):
         first = 0
         if not need_dx:  # no further than the first layer that has something to learn
             first = next((i for i, layer in enumerate(self.layers) if layer.params), len(self.layers))
-        grads: dict[str, Any] = {}
+        grads: list[dict[str, Any]] = [{}] * len(self.layers)
         dx: Any = dy
         for i in reversed(range(first, len(self.layers))):
             layer = self.layers[i]
             layer_backward = layer.backward_unsummed if unsummed else layer.backward
-            dx, layer_grads = layer_backward(dx, cache[i], need_dx=need_dx or i > first)
-            grads |= {f"{layer.name}/{key}": grad for key, grad in layer_grads.items()}
-        return dx if need_dx else None, {key: grads[key] for key in self.params}
+            dx, grads[i] = layer_backward(dx, cache[i], need_dx=need_dx or i > first)
+        by_name = {f"{layer.name}/{key}": grads[i][key] for i, layer in enumerate(self.layers) for key in layer.params}
+        return dx if need_dx else None, by_name
 
     def before_softmax(self) -> Layer | None:
         linear = self.layers[-1].before_softmax() if self.layers else None

@@ -99,21 +99,22 @@ def run_batch(model: Sequential, x: Array, classes: Array, *, gradients: bool) -
     classes  (n,) integers
     """
     keep_freed_memory()
-    network, loss, _ = model.up_to_logits()
+    loss, _ = model.compiled()
+    network = model.up_to_logits(loss)
     n = len(x)
     draw = int(model.rng.integers(2**63)) if gradients and network.random else None
 
-    @np.errstate(over="ignore", invalid="ignore")  # NaN and infinity show in the loss, and train_step refuses them
     def run_shard(rows: slice) -> BatchResult:
         # A generator for each shard, of the batch's number and its own: it draws the same on whatever thread.
         rng = None if draw is None else np.random.default_rng([draw, rows.start])
-        logits, caches = network.forward_with(x[rows], rng)
-        losses, dlogits = loss.value_and_gradient(logits, classes[rows])
         grads: dict[str, Any] = {}
-        if gradients:
-            dlogits /= n
-            _, grads = network.backward_unsummed(dlogits, caches, need_dx=False)
-        right = [float(metric.per_sample(classes[rows], logits).sum()) for metric in model.metrics]
+        with np.errstate(over="ignore", invalid="ignore"):  # NaN and infinity show in the loss; train_step refuses them
+            logits, caches = network.forward_with(x[rows], rng)
+            losses, dlogits = loss.value_and_gradient(logits, classes[rows])
+            if gradients:
+                dlogits /= n
+                _, grads = network.backward_unsummed(dlogits, caches, need_dx=False)
+            right = [float(metric.per_sample(classes[rows], logits).sum()) for metric in model.metrics]
         return BatchResult(len(losses), float(losses.sum(dtype=np.float64)), right, grads)
 
     total: BatchResult | None = None
@@ -173,7 +174,7 @@ def train_step(model: Sequential, x: Array, classes: Array, where: str = "on thi
     with np.errstate(over="ignore", invalid="ignore"):
         result = run_batch(model, x, classes, gradients=True)
     refuse_divergence(model, x, result, where)
-    _, _, optimizer = model.up_to_logits()
+    _, optimizer = model.compiled()
     optimizer.step(model.params, result.grads)
     result.grads = {}
     return result
@@ -189,7 +190,8 @@ def refuse_divergence(model: Sequential, x: Array, result: BatchResult, where: s
         what = f"The gradient of {wrong} became NaN or infinite"
     else:
         what = f"The loss became {result.loss}"
-    rate = model.up_to_logits()[2].learning_rate
+    _, optimizer = model.compiled()
+    rate = optimizer.learning_rate
     if not _all_finite(x):
         advice = "x has NaN or infinite numbers in this batch; remove or replace these."
     else:

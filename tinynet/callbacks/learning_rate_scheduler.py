@@ -36,7 +36,7 @@ class LearningRateScheduler(Callback):
         self.verbose = verbose
 
     def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
-        _, _, optimizer = self.model.up_to_logits()
+        _, optimizer = self.model.compiled()
         arguments = (epoch, optimizer.learning_rate)
         try:
             inspect.signature(self.schedule).bind(*arguments)
@@ -48,4 +48,5 @@ class LearningRateScheduler(Callback):
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
         if logs is not None:
-            logs["learning_rate"] = self.model.up_to_logits()[2].learning_rate
+            _, optimizer = self.model.compiled()
+            logs["learning_rate"] = optimizer.learning_rate

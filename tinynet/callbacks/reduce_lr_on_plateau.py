@@ -61,7 +61,7 @@ class ReduceLROnPlateau(Monitor):
         self.cooldown_left = 0
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
-        _, _, optimizer = self.model.up_to_logits()
+        _, optimizer = self.model.compiled()
         if logs is not None:
             logs["learning_rate"] = optimizer.learning_rate
         value = self.watched(logs)

@@ -14,6 +14,8 @@ from tinynet.validation import check_number, reject_arguments
 
 Array = npt.NDArray[Any]
 
+_FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
+
 
 class Optimizer:
     """Base class. A subclass writes ``update``, and names in ``slots`` what it remembers of each parameter.
@@ -129,7 +131,7 @@ class Optimizer:
         if params.keys() != grads.keys():
             raise ValueError(f"{owner}: gradients for {sorted(grads)}, but parameters {sorted(params)}.")
         for name, w in params.items():
-            if w.dtype not in (np.float32, np.float64):
+            if w.dtype not in _FLOATS:
                 raise TypeError(f"{owner}: parameters are float32 or float64, but {name} is {w.dtype}.")
             if not w.flags.writeable:
                 raise ValueError(f"{owner}: {name} is read-only, so it cannot be updated in place; copy it.")
