@@ -34,6 +34,7 @@ Array = npt.NDArray[Any]
 IMAGES, SIZE, K, CHANNELS, FILTERS = 32, 14, 5, 20, 50  # of the second convolution
 INPUTS, UNITS = 2450, 500  # of the first dense layer
 WINDOW, NO_PADS = (2, 2, 2, 2), ((0, 0), (0, 0))  # of pooling: its size and its strides
+NO_ARGMAX = np.empty((0, 0, 0, 0), np.int32)
 SAME = ((2, 2), (2, 2))  # zeros around an image
 LEAST = 0.0  # of what products with a ReLU come to
 
@@ -102,11 +103,11 @@ def cases(images: int = IMAGES) -> dict[str, tuple[list[Any], Callable[..., Any]
             matmul,
         ),
         "vecmat": ([normal(1, INPUTS), normal(*weights), normal(UNITS), zeros(1, UNITS), LEAST], vecmat),
-        "sum_patches": ([x, dy, dy_argmax, zeros(*filters.shape), 1, 1, SAME], sum_patches),
+        "sum_patches": ([x, NO_ARGMAX, (SIZE, SIZE), dy, dy_argmax, zeros(*filters.shape), 1, 1, SAME], sum_patches),
         "add_filters": ([dy, dy_argmax, filters, zeros(*x.shape), 1, 1, SAME], add_filters),
         "count_nonzero": ([dy], reference.count_nonzero),
         "max_pool": ([image, *WINDOW, NO_PADS, pooled.copy(), argmax.copy()], max_pool),
-        "max_pool_backward": ([normal(*pooled.shape), argmax, dx, NO_PADS], max_pool_backward),
+        "max_pool_backward": ([normal(*pooled.shape), argmax, dx], max_pool_backward),
         "sum_channels": ([normal(*pooled.shape), zeros(CHANNELS)], sum_channels),
         "average_pool": ([image, *WINDOW, NO_PADS, pooled.copy()], average_pool),
         "average_pool_backward": ([normal(*pooled.shape), *WINDOW, NO_PADS, dx], average_pool_backward),
@@ -256,14 +257,16 @@ def vecmat(x: Array, W: Array, b: Array, y: Array, least: float) -> None:
     np.maximum(y, least, out=y)
 
 
-def sum_patches(x: Array, dy: Array, argmax: Array, sums: Array, s_h: int, s_w: int, pads: Any) -> None:
-    """For windows that move by 1 over images that stay as large as they are."""
+def sum_patches(
+    x: Array, x_argmax: Array, size: Any, dy: Array, argmax: Array, sums: Array, s_h: int, s_w: int, pads: Any
+) -> None:
+    """For windows that move by 1 over whole images, which stay as large as they are."""
     filters, k_h, k_w, c = sums.shape
     patches = np.empty((math.prod(x.shape[:3]), k_h * k_w * c), x.dtype)
     im2col(np.pad(x, ((0, 0), *pads, (0, 0))), k_h, k_w, s_h, s_w, patches)
     whole = np.empty((*x.shape[:3], filters), dy.dtype)
-    max_pool_backward(dy, argmax, whole, NO_PADS)
-    sums += (whole.reshape(-1, filters).T @ patches).reshape(sums.shape)
+    max_pool_backward(dy, argmax, whole)
+    sums[...] = (whole.reshape(-1, filters).T @ patches).reshape(sums.shape)
 
 
 def add_filters(dy: Array, argmax: Array, filters: Array, x: Array, s_h: int, s_w: int, pads: Any) -> None:
@@ -272,7 +275,7 @@ def add_filters(dy: Array, argmax: Array, filters: Array, x: Array, s_h: int, s_
     (top, bottom), (left, right) = pads
     n, h, w, c = x.shape
     whole = np.empty((n, h, w, number), dy.dtype)
-    max_pool_backward(dy, argmax, whole, NO_PADS)
+    max_pool_backward(dy, argmax, whole)
     padded = np.zeros((n, top + h + bottom, left + w + right, c), x.dtype)
     col2im(whole.reshape(-1, number) @ filters.reshape(number, -1), padded, k_h, k_w, s_h, s_w)
     x[...] = padded[:, top : top + h, left : left + w]
@@ -292,8 +295,8 @@ def max_pool(x: Array, k_h: int, k_w: int, s_h: int, s_w: int, pads: Any, y: Arr
             np.maximum(y, x[entries], out=y)
 
 
-def max_pool_backward(dy: Array, argmax: Array, dx: Array, pads: Any) -> None:
-    """For windows that do not overlap, and images without zeros around them."""
+def max_pool_backward(dy: Array, argmax: Array, dx: Array) -> None:
+    """For windows that do not overlap."""
     n, h, w, c = dx.shape
     dx[...] = 0
     np.put_along_axis(dx.reshape(n, h * w, c), argmax.reshape(n, -1, c), dy.reshape(n, -1, c), axis=1)

@@ -100,7 +100,7 @@ WIDER = (
 # kernels that need each.
 COMPILED = {
     r"_write_add_runs.*": "sum_patches or add_filters",
-    r"_write_max_of_four": "max_pool",
+    r"_write_max_of_fours": "max_pool",
     r"_pointer_to.*|_compiled_array_at|_call_of.*|_compiled_call|machine_code": "run_steps",
     r"_write_all_zero": "convolve",
     r"_products_of(.write)?": "convolve or matmul",
@@ -119,7 +119,7 @@ EXCLUDED = (
 ALSO_RESHAPES = re.compile(r"reshape\((?:[^()]|\([^()]*\))*(?:~1|- 2)[,)]")
 # How much is done at a time, and when another way is worth it: numbers that change the time taken, and no result.
 TUNING = (
-    *("PATCH_BYTES", "PART_BYTES", "WEIGHT_BYTES", "CACHE_BYTES", "PART_SIZE", "WORTH_THREADS", "WAVE_SIZE", "LARGE"),
+    *("PATCH_BYTES", "WEIGHT_BYTES", "CACHE_BYTES", "PART_SIZE", "WORTH_THREADS", "WAVE_SIZE", "LARGE"),
     *("SUMS", "TILE", "FEW", "LIST_BYTES", "FAST_BYTES", "COLUMNS", "BLANK", "PADDED_BYTES", "LINES", "ROWS"),
     *("PITCH", "TOGETHER", "WORTH_CUTTING", "WORTH_TAKING_APART"),
 )

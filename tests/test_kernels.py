@@ -88,16 +88,24 @@ class Setting:
     def dy(self, *shape: int) -> Array:
         return self.numbers(*shape, zeros=self.zeros, special=True)
 
-    def pooled(self, dy: Array) -> tuple[Array, Array]:
-        """``dy`` without an argmax, or what max-pooling leaves of it: a number of each window, and its place."""
+    def in_another_order(self, array: Array) -> Array:
+        """The array, or one of the same numbers that has another axis last in memory."""
+        return (
+            np.ascontiguousarray(array.transpose(1, 2, 3, 0)).transpose(3, 0, 1, 2)
+            if self.one_of([True, False])
+            else array
+        )
+
+    def pooled(self, images: Array, numbers: Callable[..., Array]) -> tuple[Array, Array]:
+        """Images without an argmax, or what max-pooling leaves of them: a number of each window, and its place."""
         if self.one_of([True, False]):
-            return dy, NO_ARGMAX
-        (n, h, w, c), (k_h, k_w) = dy.shape, self.rng.integers(1, 4, 2)
+            return images, NO_ARGMAX
+        (n, h, w, c), (k_h, k_w) = images.shape, self.rng.integers(1, 4, 2)
         rows, columns = -(-h // k_h), -(-w // k_w)
         shape = n, rows, columns, c
         i = np.minimum(np.arange(rows)[:, None, None] * k_h + self.rng.integers(k_h, size=shape), h - 1)
         j = np.minimum(np.arange(columns)[:, None] * k_w + self.rng.integers(k_w, size=shape), w - 1)
-        return self.dy(*shape), (i * w + j).astype(np.int32)
+        return numbers(*shape), (i * w + j).astype(np.int32)
 
 
 def im2col(s: Setting) -> list[Any]:
@@ -118,13 +126,14 @@ def col2im(s: Setting) -> list[Any]:
 def sum_patches(s: Setting) -> list[Any]:
     h, w, pads, out = s.padding_around()
     x, dy = s.numbers(s.n, h, w, s.c), s.dy(s.n, *out, s.filters)
-    return [x, *s.pooled(dy), s.numbers(s.filters, *s.size, s.c), *s.strides, pads]
+    sums = s.in_another_order(s.numbers(s.filters, *s.size, s.c))
+    return [*s.pooled(x, s.numbers), (h, w), *s.pooled(dy, s.dy), sums, *s.strides, pads]
 
 
 def add_filters(s: Setting) -> list[Any]:
     h, w, pads, out = s.padding_around()
-    filters = s.numbers(s.filters, *s.size, s.c)
-    return [*s.pooled(s.dy(s.n, *out, s.filters)), filters, s.numbers(s.n, h, w, s.c), *s.strides, pads]
+    filters = s.in_another_order(s.numbers(s.filters, *s.size, s.c))
+    return [*s.pooled(s.dy(s.n, *out, s.filters), s.dy), filters, s.numbers(s.n, h, w, s.c), *s.strides, pads]
 
 
 def convolve(s: Setting) -> list[Any]:
@@ -168,9 +177,7 @@ def max_pool(s: Setting) -> list[Any]:
 def max_pool_backward(s: Setting) -> list[Any]:
     *arguments, y, argmax = max_pool(s)
     reference.max_pool(*arguments, y, argmax)
-    n, h, w, c = arguments[0].shape
-    pads = (top, bottom), (left, right) = s.one_of([NO_PADS, ((1, 0), (2, 0)), ((0, 2), (0, 1))])
-    return [s.dy(*y.shape), argmax, s.numbers(n, top + h + bottom, left + w + right, c), pads]
+    return [s.dy(*y.shape), argmax, s.numbers(*arguments[0].shape)]
 
 
 def sum_channels(s: Setting) -> list[Any]:
@@ -327,7 +334,7 @@ def assert_twins_agree(
     """Both return the same, and leave the same in the arrays that they are given: where they write, and where not."""
 
     def run(function: Callable[..., Any]) -> tuple[Any, list[Any]]:
-        copies = [argument.copy() if isinstance(argument, Array) else argument for argument in arguments]
+        copies = [argument.copy("K") if isinstance(argument, Array) else argument for argument in arguments]
         with np.errstate(invalid="ignore"):  # infinity minus infinity is meant
             return function(*copies), copies
 
@@ -367,7 +374,7 @@ def test_a_gradient_larger_than_the_list_of_its_entries():
     chosen = rng.random(dy.shape) < 0.01
     dy[chosen] = rng.integers(1, 4, chosen.sum())
     assert dy[0].nbytes > kernels.LIST_BYTES
-    arguments = [x, dy, NO_ARGMAX, np.zeros((1000, 2, 2, 1)), 1, 1, ((0, 0), (0, 0))]
+    arguments = [x, NO_ARGMAX, (10, 4), dy, NO_ARGMAX, np.zeros((1000, 2, 2, 1)), 1, 1, ((0, 0), (0, 0))]
     assert_twins_agree(kernels.sum_patches, reference.sum_patches, arguments)
 
 
@@ -376,14 +383,15 @@ def test_a_gradient_larger_than_the_list_of_its_entries():
 @pytest.mark.parametrize(("vectors", "more"), [(1, -1), (1, 0), (1, 1), (2, 0), (2, 3)])
 @pytest.mark.parametrize("filters", [2, 40])
 def test_channels_that_do_not_fill_vectors(filters, vectors, more, pads, dtype):
-    """Where some do and some do not, many filters' sums are taken apart; what the sums were before stays in them."""
+    """Where some do and some do not, many filters' sums are taken apart."""
     rng = np.random.default_rng(0)
     c = vectors * (kernels.VECTOR_BYTES or 32) // dtype().itemsize + more
     (top, bottom), (left, right) = pads
     shapes = (2, 4, 5, c), (2, 3 + top + bottom, 3 + left + right, filters), (filters, 2, 3, c)
     x, dy, sums = (rng.integers(-3, 4, shape).astype(dtype) for shape in shapes)
     for function in both(kernels.sum_patches):
-        assert_twins_agree(function, reference.sum_patches, [x, dy, NO_ARGMAX, sums, 1, 1, pads])
+        arguments = [x, NO_ARGMAX, (4, 5), dy, NO_ARGMAX, sums, 1, 1, pads]
+        assert_twins_agree(function, reference.sum_patches, arguments)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -480,7 +488,7 @@ def test_a_kernel_with_zeros_on_some_sides_only(name, pads):
     shapes = (2, 4, 3, 2), (2, 3 + top + bottom, 2 + left + right, 3), (3, 2, 2, 2), (2, 2, 2, 3), (3,)
     x, dy, filters, W, b = (rng.integers(-3, 4, shape).astype(np.float64) for shape in shapes)
     arguments = {
-        "sum_patches": [x, dy, NO_ARGMAX, filters, 1, 1, pads],
+        "sum_patches": [x, NO_ARGMAX, (4, 3), dy, NO_ARGMAX, filters, 1, 1, pads],
         "add_filters": [dy, NO_ARGMAX, filters, x, 1, 1, pads],
         "convolve": [x, W, b, dy, 1, 1, pads, -math.inf],
     }[name]
@@ -661,7 +669,7 @@ def functions(module: types.ModuleType) -> dict[str, Callable[..., Any]]:
 
 def test_every_kernel_has_a_twin_and_is_in_the_table():
     found = functions(kernels)
-    del found["jit"], found["machine_code"]
+    del found["jit"], found["short_jit"], found["machine_code"]
     assert found.keys() == TWINS.keys()
     assert functions(reference).keys() >= TWINS.keys()
     for name, kernel in found.items():
@@ -707,11 +715,14 @@ def test_steps_run_the_machine_code_that_layers_run(dtype):
         assert kernels.machine_code(kind, dtype) == address != 0
 
 
-def test_kernels_release_the_gil_and_keep_nan():
+SHORT = {"count_nonzero", "sum_channels", "softmax_cross_entropy"}
+
+
+def test_kernels_release_the_gil_unless_they_are_short_and_keep_nan():
     for name in TWINS:
         kernel = getattr(kernels, name)
         if not numba.config.DISABLE_JIT:
-            assert kernel.targetoptions["nogil"] is True
+            assert kernel.targetoptions["nogil"] is (name not in SHORT)
             assert kernel.targetoptions["fastmath"] <= {"contract"}
             assert not kernel.targetoptions.get("parallel")
 

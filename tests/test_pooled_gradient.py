@@ -12,7 +12,7 @@ from tinynet import kernels
 from tinynet.layers import Activation, AveragePooling2D, Conv2D, Dense, Dropout, Flatten, MaxPooling2D, ReLU
 from tinynet.layers.layer import Layer
 from tinynet.layers.outer_products import OuterProducts
-from tinynet.layers.pooled_gradient import PooledGradient, padded_parts, whole
+from tinynet.layers.pooled_gradient import PooledGradient, whole
 from tinynet.models import Sequential
 
 Array = np.ndarray
@@ -85,22 +85,21 @@ def test_from_pooling_to_convolution_there_are_no_whole_images(layers):
     with mock.patch.multiple(kernels, **{name: mock.Mock(wraps=getattr(kernels, name)) for name in names}):
         network.backward_unsummed(np.ones(y.shape), cache, need_dx=False)
         calls = {name: [call.args for call in getattr(kernels, name).call_args_list] for name in names}
-    assert [argmax.size > 0 for _, _, argmax, *_ in calls["sum_patches"]] == [True, True]
+    assert [argmax.size > 0 for *_, argmax, _, _, _, _ in calls["sum_patches"]] == [True, True]
     assert [argmax.size > 0 for _, argmax, *_ in calls["add_filters"]] == [True]
     assert calls["max_pool_backward"] == []
     counted = [id(x) for (x,) in calls["count_nonzero"]]
     assert len(counted) == len(set(counted)), "what is counted for one product need not be counted for another"
-    assert [dy.size for dy, *_ in calls["relu_backward"]] == [argmax.size for _, _, argmax, *_ in calls["sum_patches"]]
+    pooled = [argmax.size for *_, argmax, _, _, _, _ in calls["sum_patches"]]
+    assert [dy.size for dy, *_ in calls["relu_backward"]] == pooled
 
 
-@pytest.mark.parametrize(("part_bytes", "images"), [(2 * 11 * 11 * 4 * 8, [2, 2, 1]), (1, [1, 1, 1, 1, 1])])
-def test_an_image_with_an_empty_background_meets_a_few_whole_gradients_at_a_time(part_bytes, images, monkeypatch):
+def test_an_image_with_an_empty_background_meets_a_gradient_without_whole_images():
     network = built([Conv2D(4, 3, activation="relu"), MaxPooling2D(), Flatten(), Dense(3)], (9, 9, 1))
-    monkeypatch.setattr("tinynet.layers.pooled_gradient.PART_BYTES", part_bytes)
     with mock.patch.object(kernels, "sum_patches", wraps=kernels.sum_patches) as sum_patches:
         expected, got = both_ways(network, draw.normal(0, (5, 9, 9, 1), zeros=0.95))
-    parts = [call.args[0].shape for call in sum_patches.call_args_list]
-    assert parts == 2 * [(n, 11, 11, 4) for n in images]  # of the whole one and of the pooled one
+    sizes = [(dy.shape, argmax.size > 0) for dy, argmax, *_ in (call.args for call in sum_patches.call_args_list)]
+    assert sizes == [((5, 7, 7, 4), False), ((5, 3, 3, 4), True)]
     for key, grad in expected.items():
         np.testing.assert_allclose(got[key], grad, rtol=1e-12, atol=1e-12)
 
@@ -127,23 +126,6 @@ def test_pooled_images_pooled_again():
     expected, got = both_ways(built(layers, (11, 11, 2)), draw.normal(0, (2, 11, 11, 2)))
     for key, grad in expected.items():
         np.testing.assert_allclose(got[key], grad, rtol=1e-12, atol=1e-12)
-
-
-@pytest.mark.parametrize("step", [1, 2, 3, 5, 9])
-@pytest.mark.parametrize("pads", [((0, 0), (0, 0)), ((1, 2), (0, 3))])
-def test_parts_of_the_whole_images(monkeypatch, step, pads):
-    rng = np.random.default_rng(0)
-    shape, pooled = (5, 4, 6, 2), (5, 2, 3, 2)
-    corner = np.arange(2)[:, None, None] * 2 * 6 + np.arange(3)[:, None] * 2
-    argmax = (corner + rng.choice([0, 1, 6, 7], pooled)).astype(np.int32)
-    dy = PooledGradient(rng.standard_normal(pooled), argmax, rng.random(pooled), shape)
-    bytes_per_image = (4 + sum(pads[0])) * (6 + sum(pads[1])) * 2 * 8
-    monkeypatch.setattr("tinynet.layers.pooled_gradient.PART_BYTES", step * bytes_per_image)
-    for gradient in (dy, dy.whole()):
-        parts = [(images, part.copy()) for images, part in padded_parts(gradient, pads)]
-        assert [images.start for images, _ in parts] == list(range(0, 5, step))
-        expected = np.pad(dy.whole(), ((0, 0), *pads, (0, 0)))
-        np.testing.assert_array_equal(np.concatenate([part for _, part in parts]), expected)
 
 
 class DoubledConv2D(Conv2D):

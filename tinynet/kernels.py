@@ -1,7 +1,8 @@
 """The functions of ``reference.py`` again, in Numba: same names, same arguments, same results, faster.
 
-Kernels check nothing (the layers do), run on one thread and release the GIL: the training loop runs them in parallel
-on different images. All arrays are C-contiguous and of one dtype, float32 or float64.
+Kernels check nothing (the layers do), run on one thread and, unless they are short, release the GIL: the training loop
+runs them in parallel on different images. All arrays are of one dtype, float32 or float64, and C-contiguous unless it
+says otherwise.
 
 Each call chain stays in this file, because Numba's on-disk cache does not notice a change in another one. Indices are
 unsigned (``uint``): Numba tests a signed index for being negative at every access.
@@ -77,12 +78,18 @@ STEP = np.dtype(
 )
 
 
-def jit(function: Function) -> Function:
+def jit(function: Function, **others: Any) -> Function:
     """Compile on first use, keeping the machine code on disk where a folder for it can be written."""
+    settings = SETTINGS | others
     try:
-        return numba.njit(cache=True, **SETTINGS)(function)  # type: ignore[no-any-return]
+        return numba.njit(cache=True, **settings)(function)  # type: ignore[no-any-return]
     except RuntimeError:  # Numba found no writable cache folder: compile anew in each process
-        return numba.njit(**SETTINGS)(function)  # type: ignore[no-any-return]
+        return numba.njit(**settings)(function)  # type: ignore[no-any-return]
+
+
+def short_jit(function: Function) -> Function:
+    """``jit`` without releasing the GIL, for a pass that takes microseconds: to get the GIL back may take many more."""
+    return jit(function, nogil=False)
 
 
 def _inline(function: Function) -> Function:
@@ -179,13 +186,10 @@ def _to_pitch(size: Any) -> Any:
 
 
 @_inline
-def _copy_runs(source: Array, run: Any, runs: Any, target: Array, pitch: Any, next_run: Any, groups: Any) -> None:
-    """Copy groups of runs that lie side by side: run i of group g goes to target[g * pitch + i * next_run]."""
-    s = uint(0)
-    for g in range(groups):
-        for i in range(runs):
-            _copy(source, s, run, target, g * pitch + i * next_run)
-            s += run
+def _copy_rows(source: Array, rows: Any, row: Any, target: Array, pitch: Any) -> None:
+    """Copy rows that lie side by side, so that they begin ``pitch`` apart."""
+    for i in range(rows):
+        _copy(source, i * row, row, target, i * pitch)
 
 
 @_inline
@@ -289,7 +293,7 @@ def convolve(x: Array, W: Array, b: Array, y: Array, s_h: int, s_w: int, pads: A
     run, runs, depth, width, positions = uint(k_w * c), uint(k_h), uint(c), uint(filters), out_h * out_w
     pitch = _to_pitch(width)
     weights = _aligned(runs * run * pitch, W.dtype)
-    _copy_runs(W.ravel(), width, runs * run, weights, pitch, pitch, uint(1))
+    _copy_rows(W.ravel(), runs * run, width, weights, pitch)
     most = width - _last_columns(width, runs, run, W.itemsize)
     last, bias, last_bias, smallest = width - most, b.ravel(), b.ravel()[int(most) :], x.dtype.type(least)
     last_weights, last_pitch = _columns_as_runs(weights, pitch, most, last, runs, run)
@@ -497,8 +501,25 @@ def _pad_apart(x: Array, image: int, pads: Any, whole: Any, room: Array) -> None
             s += uint(c)
 
 
+@_inline
+def _unpool(numbers: Array, argmax: Array, image: Any, corner: Any, starts: Array, room: Array) -> None:
+    """Write an image that was max-pooled: zeros, and each of the numbers left where its argmax says.
+
+    The pixel of argmax 0 begins at room[corner], and the others ``starts`` further on.
+    """
+    source, place, c = numbers.ravel(), argmax.ravel(), uint(numbers.shape[3])
+    room[:] = 0
+    g = uint(image) * uint(numbers.shape[1] * numbers.shape[2]) * c
+    for _ in range(numbers.shape[1] * numbers.shape[2]):
+        for channel in range(corner, corner + c):
+            room[starts[uint(place[g])] + channel] = source[g]
+            g += uint(1)
+
+
 @jit
-def sum_patches(x: Array, dy: Array, argmax: Array, sums: Array, s_h: int, s_w: int, pads: Any) -> None:
+def sum_patches(
+    x: Array, x_argmax: Array, size: Any, dy: Array, argmax: Array, sums: Array, s_h: int, s_w: int, pads: Any
+) -> None:
     """Twin: ``reference.sum_patches``, for a ``dy`` that is mostly zeros: these cost nothing.
 
     For each filter, those of some numbers of an image's ``dy`` that are not zero are listed. (Listing without a
@@ -507,23 +528,24 @@ def sum_patches(x: Array, dy: Array, argmax: Array, sums: Array, s_h: int, s_w: 
     Where an image is read often enough, as many channels as fill whole vectors, and the rest of them, are taken apart:
     most vectors begin where they should, then.
     """
-    n, h, w, c = x.shape
-    filters, k_h, k_w, _ = sums.shape
+    (h, w), n = size, len(x)
+    filters, k_h, k_w, c = sums.shape
     (top, bottom), (left, right) = pads
     padded_h, padded_w = top + h + bottom, left + w + right
     out_h, out_w = (padded_h - k_h) // s_h + 1, (padded_w - k_w) // s_w + 1
     numbers, pixels, windows = dy.shape[1] * dy.shape[2], uint(padded_h * padded_w), uint(filters * k_h * k_w)
     lanes = uint((VECTOR_BYTES or 32) // x.itemsize)
-    is_worth_it = uint(c) > lanes and numbers * filters > WORTH_TAKING_APART * padded_h * padded_w
+    is_worth_it = not x_argmax.size and uint(c) > lanes and numbers * filters > WORTH_TAKING_APART * padded_h * padded_w
     rest = uint(c) % lanes if is_worth_it else uint(0)
     whole = uint(c) - rest
     starts = np.empty(out_h * out_w, np.uintp)
     _list_starts(starts, out_h, out_w, s_h * padded_w, s_w)
-    is_padded = padded_w > w or padded_h > h
-    room = _zeros(pixels * uint(c) if rest > 0 or is_padded else uint(0), x.dtype)  # for an image with its zeros
-    source, gradient, target = x.ravel(), dy.ravel(), sums.ravel()
-    if rest:
-        target = _zeros(windows * uint(c), x.dtype)
+    pixel_starts = np.empty(h * w if x_argmax.size else 0, np.uintp)
+    if x_argmax.size:
+        _list_starts(pixel_starts, h, w, padded_w * c, c)
+    is_copied = rest > 0 or x_argmax.size > 0 or padded_w > w or padded_h > h
+    room = _zeros(pixels * uint(c) if is_copied else uint(0), x.dtype)  # for an image with its zeros
+    source, gradient, target = x.ravel(), dy.ravel(), _zeros(windows * uint(c), x.dtype)
     position, is_pooled = argmax.ravel(), argmax.size > 0
     at_a_time = min(numbers, max(1, LIST_BYTES // (filters * dy.itemsize)))
     corners = np.empty(at_a_time * filters, np.uintp)
@@ -531,13 +553,13 @@ def sum_patches(x: Array, dy: Array, argmax: Array, sums: Array, s_h: int, s_w: 
     values = np.empty(at_a_time * filters, dy.dtype)
     ends = np.empty(filters, np.uintp)
     for image in range(n):
-        images, start = source, uint(image * h * w * c)
-        if rest:
+        images, start = (room, uint(0)) if is_copied else (source, uint(image * h * w * c))
+        if x_argmax.size:
+            _unpool(x, x_argmax, image, uint((top * padded_w + left) * c), pixel_starts, room)
+        elif rest:
             _pad_apart(x, image, pads, whole, room)
-            images, start = room, uint(0)
-        elif is_padded:
+        elif is_copied:
             _pad(x, image, image + 1, pads, room)
-            images, start = room, uint(0)
         for begin in range(0, numbers, at_a_time):
             end = uint(0)
             for f in range(uint(filters)):
@@ -562,17 +584,20 @@ def sum_patches(x: Array, dy: Array, argmax: Array, sums: Array, s_h: int, s_w: 
                         first = ends[f]
                         t += uint(k_h) * run
                     k_i += runs
-    if rest:
-        _add_together(target, windows, whole, rest, sums.ravel())
+    _write_together(target, windows, whole, rest, sums)
 
 
 @_inline
-def _add_together(apart: Array, windows: Any, whole: Any, rest: Any, sums: Array) -> None:
-    """Add to the sums of all channels those of the first ones, and those of the rest, which come after them all."""
-    c = whole + rest
-    for i in range(windows):
-        for r in range(c):
-            sums[i * c + r] += apart[i * whole + r if r < whole else windows * whole + i * rest + r - whole]
+def _write_together(apart: Array, windows: Any, whole: Any, rest: Any, sums: Array) -> None:
+    """Write the sums of all channels: those of the first ones, and those of the rest, which come after them all."""
+    filters, k_h, k_w, c = sums.shape
+    t = uint(0)
+    for f in range(filters):
+        for k_i in range(k_h):
+            for k_j in range(k_w):
+                for r in range(uint(c)):
+                    sums[f, k_i, k_j, r] = apart[t * whole + r if r < whole else windows * whole + t * rest + r - whole]
+                t += uint(1)
 
 
 @_inline
@@ -598,6 +623,19 @@ def _list_by_position(
             g += uint(1)
 
 
+@_inline
+def _copy_by_row(filters_: Array, pitch: Any, weights: Array) -> None:
+    """Copy a row of the window after another, each of all filters, which begin ``pitch`` apart."""
+    filters, k_h, k_w, c = filters_.shape
+    for f in range(filters):
+        for k_i in range(k_h):
+            t = uint(k_i * filters + f) * pitch
+            for k_j in range(k_w):
+                for r in range(c):
+                    weights[t] = filters_[f, k_i, k_j, r]
+                    t += uint(1)
+
+
 @jit
 def add_filters(dy: Array, argmax: Array, filters_: Array, x: Array, s_h: int, s_w: int, pads: Any) -> None:
     """Twin: ``reference.add_filters``, for a ``dy`` that is mostly zeros: these cost nothing.
@@ -618,7 +656,7 @@ def add_filters(dy: Array, argmax: Array, filters_: Array, x: Array, s_h: int, s
     pitch = _to_pitch(run)
     size = uint(filters) * pitch
     weights = _aligned(uint(k_h) * size, x.dtype)
-    _copy_runs(filters_.ravel(), run, uint(k_h), weights, pitch, size, uint(filters))
+    _copy_by_row(filters_, pitch, weights)
     rows = uint(max(1, FAST_BYTES // (size * x.itemsize)))
     places = np.empty(out_h * out_w * filters, np.uintp)
     values = np.empty(out_h * out_w * filters, dy.dtype)
@@ -641,7 +679,7 @@ def add_filters(dy: Array, argmax: Array, filters_: Array, x: Array, s_h: int, s
             s += line
 
 
-@jit
+@short_jit
 def count_nonzero(x: Array) -> int:
     """Twin: ``reference.count_nonzero``."""
     values = x.ravel()
@@ -661,23 +699,39 @@ def _better(value: Any, best: Any) -> Any:
 def max_pool(x: Array, k_h: int, k_w: int, s_h: int, s_w: int, pads: Any, y: Array, argmax: Array) -> None:
     """Twin: ``reference.max_pool``. The window is clipped to the image, so there is no padding that could win.
 
-    Windows of 2x2, the usual ones, have a loop of their own.
+    Windows of 2x2, the usual ones, are taken a row of them at a time.
     """
     n, h, w, c = x.shape
     out_h, out_w = y.shape[1:3]
     (top, _), (left, _) = pads
     source, largest, place = x.ravel(), y.ravel(), argmax.ravel()
     channels, row = uint(c), uint(w * c)
+    whole_start, whole_stop = (left + s_w - 1) // s_w, (w + left - k_w) // s_w + 1  # windows within the image's width
     t = uint(0)
     for image in range(n):
         for i in range(out_h):
             i_start, i_stop = max(i * s_h - top, 0), min(i * s_h - top + k_h, h)
-            for j in range(out_w):
+            j = 0
+            while j < out_w:
                 j_start, j_stop = max(j * s_w - left, 0), min(j * s_w - left + k_w, w)
-                first = np.int32(i_start * w + j_start)
+                first, count = np.int32(i_start * w + j_start), 1
                 s = uint((image * h * w + first) * c)
-                if i_stop - i_start == 2 and j_stop - j_start == 2:
-                    _max_of_four(source, s, row, largest, place, t, first, np.int32(w), channels)
+                if i_stop - i_start == 2 and k_w == 2 and whole_start <= j < whole_stop:
+                    count = min(whole_stop, out_w) - j
+                    _max_of_fours(
+                        source,
+                        s,
+                        uint(s_w * c),
+                        row,
+                        largest,
+                        place,
+                        t,
+                        first,
+                        np.int32(s_w),
+                        np.int32(w),
+                        channels,
+                        count,
+                    )
                 else:
                     for channel in range(channels):
                         largest[t + channel] = source[s + channel]
@@ -691,30 +745,26 @@ def max_pool(x: Array, k_h: int, k_w: int, s_h: int, s_w: int, pads: Any, y: Arr
                                 wins = _better(value, best)
                                 largest[t + channel] = value if wins else best
                                 place[t + channel] = here if wins else place[t + channel]
-                t += channels
+                t += uint(count) * channels
+                j += count
 
 
 @jit
-def max_pool_backward(dy: Array, argmax: Array, dx: Array, pads: Any) -> None:
+def max_pool_backward(dy: Array, argmax: Array, dx: Array) -> None:
     """Twin: ``reference.max_pool_backward``."""
-    (top, bottom), (left, right) = pads
-    n, padded_h, padded_w, c = dx.shape
+    n, h, w, c = dx.shape
     gradient, place, target = dy.ravel(), argmax.ravel(), dx.ravel()
-    h, w, channels = padded_h - top - bottom, padded_w - left - right, uint(c)
-    starts = np.empty(h * w, np.uintp)
-    _list_starts(starts, h, w, padded_w * c, c)
+    target[:] = 0
     g = start = uint(0)
     for _ in range(n):
-        corner, end = start + uint((top * padded_w + left) * c), start + uint(padded_h * padded_w * c)
-        target[start:end] = 0
         for _ in range(dy.shape[1] * dy.shape[2]):
-            for channel in range(channels):
-                target[corner + starts[uint(place[g])] + channel] += gradient[g]
+            for channel in range(uint(c)):
+                target[start + uint(place[g]) * uint(c) + channel] += gradient[g]
                 g += uint(1)
-        start = end
+        start += uint(h * w * c)
 
 
-@jit
+@short_jit
 def sum_channels(x: Array, sums: Array) -> None:
     """Twin: ``reference.sum_channels``. Rows of images are added up first: they are longer than a pixel."""
     n, h, w, c = x.shape
@@ -818,7 +868,7 @@ def softmax(x: Array, y: Array) -> None:
         y[i] /= total
 
 
-@jit
+@short_jit
 def softmax_cross_entropy(logits: Array, classes: Array, losses: Array, dlogits: Array) -> None:
     """Twin: ``reference.softmax_cross_entropy``."""
     for i in range(len(logits)):
@@ -1473,51 +1523,75 @@ def _all_zero(x: Array, start: Any, runs: Any, next_run: Any, run: Any, answer: 
                 answer[0] = 0
 
 
-def _write_max_of_four(
+def _write_max_of_fours(
     code: _Code,
     x: Any,
     s: Any,
+    next_s: Any,
     row: Any,
     largest: Any,
     place: Any,
     t: Any,
     first: Any,
+    next_first: Any,
     w: Any,
     channels: Any,
+    count: Any,
 ) -> None:
     build, one = code.builder, ir.Constant(ir.IntType(32), 1)
-    below = build.add(first, w)
-    corners = first, build.add(first, one), below, build.add(below, one)
-    starts = [s, build.add(s, channels), build.add(s, row), build.add(build.add(s, row), channels)]
-    for channel, vectors in code.blocks(channels, 2):
-        for vector in vectors:
-            places = [vector.splat(corner) for corner in corners]
-            best, *others = (vector.load(x, build.add(start, channel)) for start in starts)
-            where = places[0]
-            for value, here in zip(others, places[1:], strict=True):
-                nan_first = build.and_(build.fcmp_unordered("uno", value, value), build.fcmp_ordered("ord", best, best))
-                wins = build.or_(build.fcmp_ordered(">", value, best), nan_first)
-                best, where = build.select(wins, value, best), build.select(wins, here, where)
-            to = build.add(t, channel)
-            vector.store(best, largest, to)
-            vector.store(where, place, to)
+    for channel, vectors in code.blocks(channels, 2, halves=VECTOR_BYTES == 64):
+        corner, start, to = code.variable(first), code.variable(s), code.variable(t)
+        with cgutils.for_range(build, count):
+            here, below = build.load(corner), build.add(build.load(corner), w)
+            corners = here, build.add(here, one), below, build.add(below, one)
+            begin = build.add(build.load(start), channel)
+            under = build.add(begin, row)
+            begins = begin, build.add(begin, channels), under, build.add(under, channels)
+            for vector in vectors:
+                best, where = vector.load(x, begins[0]), vector.splat(corners[0])
+                for begin, corner_ in zip(begins[1:], corners[1:], strict=True):
+                    value = vector.load(x, begin)
+                    # The first NaN wins: "unordered" is also true where one of the two is NaN.
+                    wins = build.and_(build.fcmp_unordered(">", value, best), build.fcmp_ordered("ord", best, best))
+                    best, where = build.select(wins, value, best), build.select(wins, vector.splat(corner_), where)
+                at = build.add(build.load(to), channel)
+                vector.store(best, largest, at)
+                vector.store(where, place, at)
+            for variable, step in ((corner, next_first), (start, next_s), (to, channels)):
+                build.store(build.add(build.load(variable), step), variable)
 
 
-@_compiled_as(_write_max_of_four)
-def _max_of_four(
-    x: Array, s: Any, row: Any, largest: Array, place: Array, t: Any, first: Any, w: Any, channels: Any
+@_compiled_as(_write_max_of_fours)
+def _max_of_fours(
+    x: Array,
+    s: Any,
+    next_s: Any,
+    row: Any,
+    largest: Array,
+    place: Array,
+    t: Any,
+    first: Any,
+    next_first: Any,
+    w: Any,
+    channels: Any,
+    count: Any,
 ) -> None:
-    """Write the largest of a window's four entries, which begin at x[s], and its place, for each channel."""
-    for channel in range(channels):
-        best, where = x[s + channel], first
-        for i in range(2):
-            for j in range(2):
-                value = x[s + uint(i) * row + uint(j) * channels + channel]
-                wins = _better(value, best)
-                best = value if wins else best
-                where = np.int32(first + i * w + j) if wins else where
-        largest[t + channel] = best
-        place[t + channel] = where
+    """Write the largest of a window's four entries, which begin at x[s], and its place, for each channel.
+
+    And so on for ``count`` windows, which begin ``next_s`` numbers and ``next_first`` places apart.
+    """
+    for number in range(uint(count)):
+        start, to, corner = s + number * next_s, t + number * channels, np.int32(first + number * next_first)
+        for channel in range(channels):
+            best, where = x[start + channel], corner
+            for i in range(2):
+                for j in range(2):
+                    value = x[start + uint(i) * row + uint(j) * channels + channel]
+                    wins = _better(value, best)
+                    best = value if wins else best
+                    where = np.int32(corner + i * w + j) if wins else where
+            largest[to + channel] = best
+            place[to + channel] = where
 
 
 _multiply_tile, _dot_tile = _products_of(TILE), _dots_of(TILE)

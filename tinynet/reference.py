@@ -93,20 +93,31 @@ def convolve(x: Array, W: Array, b: Array, y: Array, s_h: int, s_w: int, pads: P
     y[...] = np.maximum(patches @ W.reshape(-1, filters) + b, least).reshape(y.shape)
 
 
-def sum_patches(x: Array, dy: Array, argmax: Array, sums: Array, s_h: int, s_w: int, pads: Pads) -> None:
+def sum_patches(
+    x: Array,
+    x_argmax: Array,
+    size: tuple[int, int],
+    dy: Array,
+    argmax: Array,
+    sums: Array,
+    s_h: int,
+    s_w: int,
+    pads: Pads,
+) -> None:
     """Add up the patches of ``x`` with zeros around it, weighted by ``dy``, for each filter: dy.T @ im2col(pad(x)).
 
-    x       (n, h, w, c)
-    pads    ((top, bottom), (left, right)): zeros around the image
-    dy      (n, out_h, out_w, filters), or what max-pooling leaves of it, (n, fewer, fewer, filters)
-    argmax  in the second case where each number belongs, as from ``max_pool``; without entries in the first
-    sums    (filters, k_h, k_w, c), added to
+    x, dy             (n, h, w, c) and (n, out_h, out_w, filters), or what max-pooling leaves of them, which is smaller
+    x_argmax, argmax  in the second case where each number belongs, as from ``max_pool``; without entries in the first
+    size              (h, w)
+    sums              (filters, k_h, k_w, c), written; in any layout
+    pads              ((top, bottom), (left, right)): zeros around the image
     """
     filters, k_h, k_w, c = sums.shape
-    dy = _unpooled(dy, argmax, x.shape, k_h, k_w, s_h, s_w, pads)
+    x = _unpooled(x, x_argmax, size)
+    dy = _unpooled(dy, argmax, _output_size(size, k_h, k_w, s_h, s_w, pads))
     patches = np.empty((dy.size // filters, k_h * k_w * c), x.dtype)
     im2col(np.pad(x, ((0, 0), *pads, (0, 0))), k_h, k_w, s_h, s_w, patches)
-    sums += (dy.reshape(-1, filters).T @ patches).reshape(sums.shape)
+    sums[...] = (dy.reshape(-1, filters).T @ patches).reshape(sums.shape)
 
 
 def add_filters(dy: Array, argmax: Array, filters: Array, x: Array, s_h: int, s_w: int, pads: Pads) -> None:
@@ -114,31 +125,33 @@ def add_filters(dy: Array, argmax: Array, filters: Array, x: Array, s_h: int, s_
 
     dy       (n, out_h, out_w, number of filters), or what max-pooling leaves of it, as in ``sum_patches``
     argmax   likewise; each place has one number of a channel at most
-    filters  (number of filters, k_h, k_w, c)
+    filters  (number of filters, k_h, k_w, c), in any layout
     x        (n, h, w, c)
     pads     ((top, bottom), (left, right)): around the image, where the window may stand, too
     """
     (top, bottom), (left, right) = pads
     n, h, w, c = x.shape
     number, k_h, k_w, _ = filters.shape
-    dy = _unpooled(dy, argmax, x.shape, k_h, k_w, s_h, s_w, pads)
+    dy = _unpooled(dy, argmax, _output_size((h, w), k_h, k_w, s_h, s_w, pads))
     padded = np.zeros((n, top + h + bottom, left + w + right, c), x.dtype)
     col2im(dy.reshape(-1, number) @ filters.reshape(number, -1), padded, k_h, k_w, s_h, s_w)
     x[...] = padded[:, top : top + h, left : left + w]
 
 
-def _unpooled(
-    dy: Array, argmax: Array, x_shape: tuple[int, ...], k_h: int, k_w: int, s_h: int, s_w: int, pads: Pads
-) -> Array:
-    """The gradient of a convolution's output, of which ``dy`` may be what max-pooling leaves: see ``sum_patches``."""
+def _unpooled(numbers: Array, argmax: Array, size: tuple[int, int]) -> Array:
+    """The images of this size, of which there may be only what max-pooling leaves: see ``sum_patches``."""
     if not argmax.size:
-        return dy
-    (top, bottom), (left, right) = pads
-    n, h, w, _ = x_shape
-    out_h, out_w = (top + h + bottom - k_h) // s_h + 1, (left + w + right - k_w) // s_w + 1
-    whole = np.empty((n, out_h, out_w, dy.shape[-1]), dy.dtype)
-    max_pool_backward(dy, argmax, whole, ((0, 0), (0, 0)))
+        return numbers
+    n, _, _, c = numbers.shape
+    whole = np.empty((n, *size, c), numbers.dtype)
+    max_pool_backward(numbers, argmax, whole)
     return whole
+
+
+def _output_size(size: tuple[int, int], k_h: int, k_w: int, s_h: int, s_w: int, pads: Pads) -> tuple[int, int]:
+    """(out_h, out_w) of a convolution of images of this size."""
+    (top, bottom), (left, right) = pads
+    return (top + size[0] + bottom - k_h) // s_h + 1, (left + size[1] + right - k_w) // s_w + 1
 
 
 def count_nonzero(x: Array) -> int:
@@ -168,20 +181,17 @@ def max_pool(x: Array, k_h: int, k_w: int, s_h: int, s_w: int, pads: Pads, y: Ar
     argmax[...] = np.take_along_axis(np.broadcast_to(positions, wins.shape), first, axis=-1).reshape(y.shape)
 
 
-def max_pool_backward(dy: Array, argmax: Array, dx: Array, pads: Pads) -> None:
+def max_pool_backward(dy: Array, argmax: Array, dx: Array) -> None:
     """Send each entry of ``dy`` to the place that won its window; where windows overlap, gradients add up.
 
     dy, argmax  (n, out_h, out_w, c)
-    dx          (n, top + h + bottom, left + w + right, c): the images, with zeros around them
-    pads        ((top, bottom), (left, right))
+    dx          (n, h, w, c)
     """
-    (top, bottom), (left, right) = pads
-    n, padded_h, padded_w, c = dx.shape
-    h, w = padded_h - top - bottom, padded_w - left - right
+    n, h, w, c = dx.shape
     images = np.zeros((n, h * w, c), dx.dtype)
     sample, channel = np.arange(n)[:, None, None, None], np.arange(c)
     np.add.at(images, (sample, argmax, channel), dy)
-    dx[...] = np.pad(images.reshape(n, h, w, c), ((0, 0), *pads, (0, 0)))
+    dx[...] = images.reshape(n, h, w, c)
 
 
 def sum_channels(x: Array, sums: Array) -> None:

@@ -25,7 +25,7 @@ import numpy as np
 
 from tinynet import kernels
 from tinynet.layers.layer import Array, Shape
-from tinynet.layers.pooled_gradient import PooledGradient, padded_parts, whole
+from tinynet.layers.pooled_gradient import PooledGradient, whole
 from tinynet.layers.window import Window
 
 PATCH_BYTES = 1 << 19  # how much of a patch matrix is made at a time
@@ -92,14 +92,15 @@ def weight_gradient(x: Array, dy: Array | PooledGradient, W_shape: Shape, window
     if window.strides == (1, 1) and is_cheaper(x, k_h, k_w * filters, dense):
         (top, bottom), (left, right) = pads
         around = (k_h - 1 - top, k_h - 1 - bottom), (k_w - 1 - left, k_w - 1 - right)
-        by_channel = np.zeros((c, k_h, k_w, filters), x.dtype)
-        for images, part in padded_parts(dy, around):
-            kernels.sum_patches(part, x[images], NO_ARGMAX, by_channel, 1, 1, ((0, 0), (0, 0)))
-        return np.ascontiguousarray(by_channel[:, ::-1, ::-1].transpose(1, 2, 0, 3))
+        dW = np.empty(W_shape, x.dtype)
+        by_channel = dW.transpose(2, 0, 1, 3)[:, ::-1, ::-1]
+        kernels.sum_patches(numbers, argmax, dy.shape[1:3], x, NO_ARGMAX, by_channel, 1, 1, around)
+        return dW
     if is_cheaper(dy, k_h, k_w * c, dense):
-        by_filter = np.zeros((filters, k_h, k_w, c), x.dtype)
-        kernels.sum_patches(x, numbers, argmax, by_filter, *window.strides, pads)
-        return np.ascontiguousarray(by_filter.transpose(1, 2, 3, 0))
+        dW = np.empty(W_shape, x.dtype)
+        by_filter = dW.transpose(3, 0, 1, 2)
+        kernels.sum_patches(x, NO_ARGMAX, x.shape[1:3], numbers, argmax, by_filter, *window.strides, pads)
+        return dW
     dW, dy = np.zeros((k_h * k_w * c + 1, filters), x.dtype), whole(dy)
     for images, patches in patch_matrices(pad(x, pads), window):
         dW += patches.T @ dy[images].reshape(-1, filters)
@@ -118,16 +119,16 @@ def input_gradient(dy: Array | PooledGradient, W: Array, x_shape: Shape, window:
     """dx = col2im(dy @ W.T) without the padding, in the shape of x."""
     k_h, k_w, c, filters = W.shape
     numbers, argmax = nonzeros(dy)
-    by_filter = np.ascontiguousarray(W.transpose(3, 0, 1, 2))
+    by_filter = W.transpose(3, 0, 1, 2)
     if is_cheaper(dy, k_h, k_w * c, math.prod(dy.shape) * k_h * k_w * c):
         dx = np.empty(x_shape, numbers.dtype)
         kernels.add_filters(numbers, argmax, by_filter, dx, *window.strides, pads)
         return dx
     dy, n = whole(dy), len(numbers)
     padded = np.zeros((n, *padded_size(x_shape, pads), c), dy.dtype)
-    positions = math.prod(dy.shape[1:3])
+    positions, weights = math.prod(dy.shape[1:3]), by_filter.reshape(filters, -1)
     for images in chunks(n, positions * k_h * k_w * c * dy.itemsize):
-        patches = dy[images].reshape(-1, filters) @ by_filter.reshape(filters, -1)
+        patches = dy[images].reshape(-1, filters) @ weights
         kernels.col2im(patches, padded[images], k_h, k_w, *window.strides)
     return crop(padded, pads)
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import functools
-import math
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -13,9 +11,6 @@ import numpy.typing as npt
 from tinynet import kernels
 
 Array = npt.NDArray[Any]
-Pads = tuple[tuple[int, int], tuple[int, int]]
-
-PART_BYTES = 1 << 19  # of the whole images that are made at a time
 
 
 class PooledGradient:
@@ -50,28 +45,10 @@ class PooledGradient:
     def whole(self) -> Array:
         """The images, with all their zeros."""
         images = np.empty(self.shape, self.numbers.dtype)
-        kernels.max_pool_backward(self.numbers, self.argmax, images, ((0, 0), (0, 0)))
+        kernels.max_pool_backward(self.numbers, self.argmax, images)
         return images
 
 
 def whole(dy: Array | PooledGradient) -> Array:
     """The gradient as an array, whatever it is."""
     return dy.whole() if isinstance(dy, PooledGradient) else dy
-
-
-def padded_parts(dy: Array | PooledGradient, pads: Pads) -> Iterator[tuple[slice, Array]]:
-    """(images, their gradient as an array with zeros around each), for as many at a time as stay in the cache."""
-    (top, bottom), (left, right) = pads
-    n, h, w, c = dy.shape
-    numbers = dy.numbers if isinstance(dy, PooledGradient) else dy
-    padded_shape = top + h + bottom, left + w + right, c
-    step = max(1, PART_BYTES // (math.prod(padded_shape) * numbers.itemsize))
-    room = np.zeros((min(step, n), *padded_shape), numbers.dtype)
-    for start in range(0, n, step):
-        images = slice(start, min(start + step, n))
-        part = room[: images.stop - start]
-        if isinstance(dy, PooledGradient):
-            kernels.max_pool_backward(numbers[images], dy.argmax[images], part, pads)
-        else:
-            part[:, top : top + h, left : left + w] = dy[images]
-        yield images, part
