@@ -108,6 +108,7 @@ COMPILED = {
     r"|_Code.*|_Vector\b.*|_compiled_as.*": "sum_patches or add_filters or convolve or matmul or max_pool"
     " or release_the_gil",
 }
+JIT = ("jit", "short_jit")
 PYTEST = ("-x", "-q", "--tb=no", "-p", "no:cacheprovider", "-W", "ignore::pytest.PytestAssertRewriteWarning")
 
 # Mutants that say nothing, by the name of cosmic-ray's operator.
@@ -144,7 +145,7 @@ class Mutant(NamedTuple):
 def program(source: str) -> str:
     """What Python is told to do: the same for two sources that differ in annotations, which nothing evaluates.
 
-    The decorator @jit is left out too: where compilation is off, it does nothing.
+    The decorators @jit and @short_jit are left out too: where compilation is off, they do nothing.
     """
     tree = ast.parse(source)
     for node in ast.walk(tree):
@@ -152,7 +153,7 @@ def program(source: str) -> str:
             if hasattr(node, name):
                 setattr(node, name, None)
         if isinstance(node, ast.FunctionDef):
-            node.decorator_list = [kept for kept in node.decorator_list if ast.unparse(kept) != "jit"]
+            node.decorator_list = [kept for kept in node.decorator_list if ast.unparse(kept) not in JIT]
     return ast.dump(tree)
 
 
