@@ -103,6 +103,8 @@ def test_no_samples_have_no_losses():
 def test_classes_that_do_not_fit_the_logits_are_refused(logits, classes, message):
     with pytest.raises(ValueError, match=f"^softmax_cross_entropy takes .*{message}"):
         softmax_cross_entropy(logits, classes)
+    with pytest.raises(ValueError, match=f"^softmax_cross_entropy takes .*{message}"):
+        SparseCategoricalCrossentropy().value_and_gradient(logits, classes)
 
 
 def test_nan_logits_give_a_nan_loss():

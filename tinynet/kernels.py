@@ -516,14 +516,43 @@ def _unpool(numbers: Array, argmax: Array, image: Any, corner: Any, starts: Arra
             g += uint(1)
 
 
+@_inline
+def _list_by_filter(
+    gradient: Array,
+    g: Any,
+    position: Array,
+    starts: Array,
+    begin: Any,
+    stop: Any,
+    corners: Array,
+    values: Array,
+    ends: Array,
+) -> None:
+    """List which numbers of a gradient are not zero, and where their patches start, one filter after another.
+
+    These are the numbers ``begin`` to ``stop`` of an image, whose first is gradient[g]. The list of a filter ends at
+    ends[filter], where that of the next one begins. (Without a branch: every number is written to the end of the list,
+    and the end moves on where it was not zero.)
+    """
+    filters, end = uint(len(ends)), uint(0)
+    for f in range(filters):
+        i = g + begin * filters + f
+        for q in range(begin, stop):
+            value = gradient[i]
+            corners[end] = starts[uint(position[i]) if len(position) else q]
+            values[end] = value
+            end += uint(value != 0)
+            i += filters
+        ends[f] = end
+
+
 @jit
 def sum_patches(
     x: Array, x_argmax: Array, size: Any, dy: Array, argmax: Array, sums: Array, s_h: int, s_w: int, pads: Any
 ) -> None:
     """Twin: ``reference.sum_patches``, for a ``dy`` that is mostly zeros: these cost nothing.
 
-    For each filter, those of some numbers of an image's ``dy`` that are not zero are listed. (Listing without a
-    branch: every number is written to the end of the list, and the end moves on where it was not zero.)
+    Those of some numbers of an image's ``dy`` that are not zero are listed, and the patches there added up.
 
     Where an image is read often enough, as many channels as fill whole vectors, and the rest of them, are taken apart:
     most vectors begin where they should, then.
@@ -545,14 +574,15 @@ def sum_patches(
         _list_starts(pixel_starts, h, w, padded_w * c, c)
     is_copied = rest > 0 or x_argmax.size > 0 or padded_w > w or padded_h > h
     room = _zeros(pixels * uint(c) if is_copied else uint(0), x.dtype)  # for an image with its zeros
-    source, gradient, target = x.ravel(), dy.ravel(), _zeros(windows * uint(c), x.dtype)
-    position, is_pooled = argmax.ravel(), argmax.size > 0
+    source, gradient, position = x.ravel(), dy.ravel(), argmax.ravel()
+    target = _zeros(windows * uint(c), x.dtype)
     at_a_time = min(numbers, max(1, LIST_BYTES // (filters * dy.itemsize)))
     corners = np.empty(at_a_time * filters, np.uintp)
     places = np.empty(at_a_time * filters, np.uintp)
     values = np.empty(at_a_time * filters, dy.dtype)
     ends = np.empty(filters, np.uintp)
     for image in range(n):
+        g = uint(image * numbers * filters)
         images, start = (room, uint(0)) if is_copied else (source, uint(image * h * w * c))
         if x_argmax.size:
             _unpool(x, x_argmax, image, uint((top * padded_w + left) * c), pixel_starts, room)
@@ -561,20 +591,12 @@ def sum_patches(
         elif is_copied:
             _pad(x, image, image + 1, pads, room)
         for begin in range(0, numbers, at_a_time):
-            end = uint(0)
-            for f in range(uint(filters)):
-                g = uint((image * numbers + begin) * filters) + f
-                for q in range(uint(begin), uint(min(begin + at_a_time, numbers))):
-                    value = gradient[g]
-                    corners[end] = starts[uint(position[g]) if is_pooled else q]
-                    values[end] = value
-                    end += uint(value != 0)
-                    g += uint(filters)
-                ends[f] = end
+            stop = uint(min(begin + at_a_time, numbers))
+            _list_by_filter(gradient, g, position, starts, uint(begin), stop, corners, values, ends)
             for part in range(uint(2) if rest else uint(1)):
                 channels = rest if part else whole
                 run, row = uint(k_w) * channels, uint(padded_w) * channels
-                for i in range(end):
+                for i in range(ends[uint(filters - 1)]):
                     places[i] = start + part * pixels * whole + corners[i] * channels
                 k_i = uint(0)
                 while k_i < uint(k_h):

@@ -26,6 +26,7 @@ from tinynet.validation import check_choice, refuse_keras_name, reject_arguments
 
 Array = npt.NDArray[Any]
 
+_FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
 _SMALLEST = 1e-7  # Keras's epsilon: probabilities given from outside are kept this far from 0 and 1
 
 
@@ -57,19 +58,17 @@ def softmax_cross_entropy(logits: Array, classes: Array) -> tuple[Array, Array]:
             f"softmax_cross_entropy takes one integer for each of the {n} rows of logits, got classes of shape "
             f"{classes.shape} and dtype {classes.dtype}."
         )
-    if n and not (classes.min() >= 0 and classes.max() < k):
+    numbers = np.ascontiguousarray(classes, np.intp)
+    if n and numbers.view(np.uintp).max() >= k:  # without its sign a negative number is a large one
         raise ValueError(
             f"softmax_cross_entropy takes classes in 0..{k - 1}, one for each column of logits, got values from "
             f"{classes.min()} to {classes.max()}."
         )
-    dtype = np.float32 if np.result_type(logits, np.float32) == np.float32 else np.float64
-    return _softmax_cross_entropy(logits.astype(dtype, copy=False), classes)
-
-
-def _softmax_cross_entropy(logits: Array, classes: Array) -> tuple[Array, Array]:
-    """The same without checks, for a network's own logits and labels that ``check_labels`` has seen."""
-    losses, dlogits = np.empty(len(logits), logits.dtype), np.empty(logits.shape, logits.dtype)
-    kernels.softmax_cross_entropy(np.ascontiguousarray(logits), np.ascontiguousarray(classes, np.intp), losses, dlogits)
+    dtype = logits.dtype
+    if dtype not in _FLOATS:
+        dtype = _FLOATS[0] if np.result_type(logits, np.float32) == np.float32 else _FLOATS[1]
+    losses, dlogits = np.empty(n, dtype), np.empty((n, k), dtype)
+    kernels.softmax_cross_entropy(np.ascontiguousarray(logits, dtype), numbers, losses, dlogits)
     return losses, dlogits
 
 
@@ -107,11 +106,8 @@ class Loss:
         raise NotImplementedError
 
     def value_and_gradient(self, logits: Array, classes: Array) -> tuple[Array, Array]:
-        """The loss of each sample, (n,), and its gradient with respect to that sample's logits, (n, k).
-
-        The classes are those that ``check_labels`` returned.
-        """
-        return _softmax_cross_entropy(logits, classes)
+        """The loss of each sample, (n,), and its gradient with respect to that sample's logits, (n, k)."""
+        return softmax_cross_entropy(logits, classes)
 
     def __call__(self, y_true: npt.ArrayLike, y_pred: npt.ArrayLike) -> float:
         """The mean loss of predictions ``y_pred`` (n, k): logits if ``from_logits``, else probabilities."""

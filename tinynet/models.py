@@ -136,7 +136,7 @@ class Sequential(Network):
             self.up_to_logits(new_loss)
         self.optimizer, self.loss, self.metrics = new_optimizer, new_loss, new_metrics
 
-    def compiled(self) -> tuple[Loss, Optimizer]:
+    def loss_and_optimizer(self) -> tuple[Loss, Optimizer]:
         """The loss and the optimizer; ValueError before ``compile``."""
         if self.loss is None or self.optimizer is None:
             raise ValueError("The model is not compiled: call compile(optimizer=..., loss=...) first.")
@@ -432,7 +432,7 @@ class Sequential(Network):
         """(x, classes): the samples as an array, and the labels as integers."""
         images = self._check_x(verb, x)
         data_checks.check_same_length(verb, images, y)
-        loss, _ = self.compiled()
+        loss, _ = self.loss_and_optimizer()
         self.up_to_logits(loss)
         assert self.output_shape is not None, "checking x has built the model"
         return images, loss.check_labels(y, self.output_shape[0])

@@ -99,7 +99,7 @@ def run_batch(model: Sequential, x: Array, classes: Array, *, gradients: bool) -
     classes  (n,) integers
     """
     keep_freed_memory()
-    loss, _ = model.compiled()
+    loss, _ = model.loss_and_optimizer()
     network = model.up_to_logits(loss)
     n = len(x)
     draw = int(model.rng.integers(2**63)) if gradients and network.random else None
@@ -174,7 +174,7 @@ def train_step(model: Sequential, x: Array, classes: Array, where: str = "on thi
     with np.errstate(over="ignore", invalid="ignore"):
         result = run_batch(model, x, classes, gradients=True)
     refuse_divergence(model, x, result, where)
-    _, optimizer = model.compiled()
+    _, optimizer = model.loss_and_optimizer()
     optimizer.step(model.params, result.grads)
     result.grads = {}
     return result
@@ -190,7 +190,7 @@ def refuse_divergence(model: Sequential, x: Array, result: BatchResult, where: s
         what = f"The gradient of {wrong} became NaN or infinite"
     else:
         what = f"The loss became {result.loss}"
-    _, optimizer = model.compiled()
+    _, optimizer = model.loss_and_optimizer()
     rate = optimizer.learning_rate
     if not _all_finite(x):
         advice = "x has NaN or infinite numbers in this batch; remove or replace these."

@@ -36,7 +36,7 @@ class LearningRateScheduler(Callback):
         self.verbose = verbose
 
     def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
-        _, optimizer = self.model.compiled()
+        _, optimizer = self.model.loss_and_optimizer()
         arguments = (epoch, optimizer.learning_rate)
         try:
             inspect.signature(self.schedule).bind(*arguments)
@@ -48,5 +48,5 @@ class LearningRateScheduler(Callback):
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
         if logs is not None:
-            _, optimizer = self.model.compiled()
+            _, optimizer = self.model.loss_and_optimizer()
             logs["learning_rate"] = optimizer.learning_rate

@@ -61,7 +61,7 @@ class ReduceLROnPlateau(Monitor):
         self.cooldown_left = 0
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
-        _, optimizer = self.model.compiled()
+        _, optimizer = self.model.loss_and_optimizer()
         if logs is not None:
             logs["learning_rate"] = optimizer.learning_rate
         value = self.watched(logs)
