@@ -121,6 +121,8 @@ def draw(axis: Any, title: str, runs: dict[str, list[dict[str, Any]]]) -> None:
             axis.plot(times, errors, "o-", color=f"C{number}", label=side if run is own[0] else None)
     axis.axhline(100 * (1 - TARGET), color="gray", linestyle="--")
     axis.set(title=title, xlabel="seconds since Python was started", ylabel="test error in %", yscale="log")
+    axis.yaxis.set_major_formatter("{x:g}")
+    axis.yaxis.set_minor_formatter("{x:.1f}")
     axis.legend(fontsize=8)
 
 
