@@ -72,14 +72,16 @@ def forced(way: str, x: Array, patch_bytes: int) -> Any:
     product=products(),
     patch_bytes=patch_bytes,
     weight_bytes=st.sampled_from([0, 1 << 19]),
+    many=st.sampled_from([1, 100]),
     least=st.sampled_from([0.0, -math.inf, 2.0]),
 )
-def test_convolve(product, patch_bytes, weight_bytes, least):
+def test_convolve(product, patch_bytes, weight_bytes, many, least):
     x, W, b, dy, window, pads = product
     expected, padded = np.empty_like(dy), around(x, pads)
     for i, j, place in windows_of(padded, window):
         expected[:, i, j] = np.tensordot(padded[place], W, 3) + b
-    with mock.patch.multiple(convolution, PATCH_BYTES=patch_bytes, WEIGHT_BYTES=weight_bytes):
+    settings = {"PATCH_BYTES": patch_bytes, "WEIGHT_BYTES": weight_bytes, "MANY_CHANNELS": many, "MANY_FILTERS": many}
+    with mock.patch.multiple(convolution, **settings):
         y = convolution.convolve(x, W, b, window, pads, least)
     np.testing.assert_array_equal(y, np.where(expected < least, least, expected))
     assert y.dtype == x.dtype
@@ -102,6 +104,51 @@ def test_few_weights_need_no_patch_matrix_where_there_are_vectors(vector_bytes, 
     expected = np.full((2, 5, 4, 4), 18 - 20)  # 3 * 3 * 2 ones, but fewer at the edges
     expected[:, [0, -1]] = expected[:, :, 0] = -5
     np.testing.assert_array_equal(y, expected)
+
+
+@pytest.mark.parametrize(
+    ("size", "strides", "c", "filters", "out", "shared"),
+    [
+        ((3, 3), (1, 1), 16, 24, (4, 5), True),
+        ((5, 3), (1, 1), 16, 24, (4, 5), True),
+        ((3, 3), (1, 1), 15, 24, (4, 5), False),
+        ((3, 3), (1, 1), 16, 23, (4, 5), False),
+        ((3, 3), (1, 2), 16, 24, (4, 5), False),
+        ((3, 4), (1, 1), 16, 24, (4, 5), False),
+        ((2, 3), (1, 1), 16, 24, (4, 5), False),
+        ((5, 5), (1, 1), 16, 24, (5, 5), True),  # 9 tiles of 49 products are 0.71 of 25 positions with 25
+        ((5, 5), (1, 1), 16, 24, (3, 5), False),
+        ((5, 3), (1, 1), 16, 24, (2, 1), False),
+        ((3, 3), (1, 1), 16, 24, (2, 2), True),
+    ],
+)
+def test_many_channels_and_filters_are_worth_winograds_algorithm(size, strides, c, filters, out, shared):
+    rng = np.random.default_rng(0)
+    h, w = ((out[i] - 1) * strides[i] + size[i] for i in range(2))
+    x, W, b = (
+        rng.integers(-3, 4, shape).astype(np.float32) for shape in [(2, h, w, c), (*size, c, filters), (filters,)]
+    )
+    window = Window(size, strides, "valid")
+    with (
+        mock.patch.object(kernels, "VECTOR_BYTES", 32),
+        mock.patch.object(kernels, "winograd", wraps=reference.winograd) as winograd,
+        mock.patch.object(kernels, "convolve", wraps=reference.convolve) as convolve,
+    ):
+        y = convolution.convolve(x, W, b, window, NO_PADS, -5.0)
+    assert (winograd.called, convolve.called) == (shared, not shared)
+    expected = np.empty_like(y)
+    reference.convolve(x, W, b, expected, *strides, NO_PADS, -5.0)
+    np.testing.assert_array_equal(y, expected)
+
+
+def test_an_image_gives_the_same_bits_alone_and_among_others(monkeypatch):
+    monkeypatch.setattr(kernels, "VECTOR_BYTES", 32)
+    rng = np.random.default_rng(0)
+    x, W, b = (rng.standard_normal(shape, np.float32) for shape in [(4, 6, 5, 16), (5, 5, 16, 24), (24,)])
+    window, pads = Window((5, 5), (1, 1), "valid"), ((2, 2), (2, 2))
+    together = convolution.convolve(x, W, b, window, pads, 0.0)
+    alone = np.concatenate([convolution.convolve(x[i : i + 1], W, b, window, pads, 0.0) for i in range(4)])
+    np.testing.assert_array_equal(alone.view(np.int32), together.view(np.int32))
 
 
 @pytest.mark.parametrize("way", WAYS)

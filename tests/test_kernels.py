@@ -14,7 +14,6 @@ import types
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
-from unittest import mock
 
 import numba
 import numpy as np
@@ -142,6 +141,13 @@ def convolve(s: Setting) -> list[Any]:
     return [s.dy(s.n, h, w, s.c), W, b, s.numbers(s.n, *out, s.filters), *s.strides, pads, s.least]
 
 
+def winograd(s: Setting) -> list[Any]:
+    """Without NaN and infinity: the twin's matrices multiply them with zeros."""
+    s.size, s.strides = (s.one_of(kernels.TAPS), s.one_of(kernels.TAPS)), (1, 1)
+    x, W, b, y, _, _, pads, least = convolve(s)
+    return [s.numbers(*x.shape, zeros=s.zeros), W, b, y, pads, least]
+
+
 def matmul(s: Setting) -> list[Any]:
     rows, size, columns = s.h * s.w, s.c, s.filters
     x_transposed, W_transposed = s.one_of([(False, False), (True, False), (False, True)])
@@ -230,12 +236,15 @@ def run_steps(s: Setting) -> list[Any]:
 
     The setting keeps what the table has the addresses of.
     """
+    first = s.one_of([None, kernels.CONVOLVE, kernels.WINOGRAD])
+    if first == kernels.WINOGRAD:
+        s.size, s.strides = (s.one_of(kernels.TAPS), s.one_of(kernels.TAPS)), (1, 1)
     window, shape, s.kept, steps = Window(s.size, s.strides, "same"), (s.h, s.w, s.c), [], []
 
     def step(kind: int, *own: Array, least: float = -math.inf, pads: Pads = NO_PADS) -> None:
         nonlocal shape
         before, (h, w, c), around = shape, shape, (sum(pads[0]), sum(pads[1]))
-        if kind in (kernels.CONVOLVE, kernels.MAX_POOL, kernels.AVERAGE_POOL):
+        if kind in (kernels.CONVOLVE, kernels.WINOGRAD, kernels.MAX_POOL, kernels.AVERAGE_POOL):
             h, w = window.output_size(around[0] + h, around[1] + w)
         shape = (h, w, own[1].size if own else c)
         s.kept += own
@@ -247,9 +256,9 @@ def run_steps(s: Setting) -> list[Any]:
     def pool(kind: int) -> None:
         step(kind, pads=window.pads("test", shape))
 
-    if s.one_of([True, False]):
+    if first is not None:
         W, b = s.numbers(*s.size, s.c, s.filters), s.numbers(s.filters)
-        step(kernels.CONVOLVE, W, b, least=s.least, pads=window.pads("test", shape))
+        step(first, W, b, least=s.least, pads=window.pads("test", shape))
     if s.one_of([True, False]):
         step(kernels.RELU)
     if s.one_of([True, False]):
@@ -263,7 +272,7 @@ def run_steps(s: Setting) -> list[Any]:
     else:
         step(last)
     n = 1 if last == kernels.VECMAT else s.one_of([s.n, kernels.TOGETHER + s.n])
-    x = s.dy(n, s.h * s.w * s.c)
+    x = s.numbers(n, s.h * s.w * s.c, zeros=s.zeros, special=first != kernels.WINOGRAD)
     return [np.array(steps, kernels.STEP), x, s.numbers(len(x), math.prod(shape))]
 
 
@@ -272,6 +281,7 @@ TWINS: dict[str, Callable[[Setting], list[Any]]] = {
     "im2col_transposed": im2col_transposed,
     "col2im": col2im,
     "convolve": convolve,
+    "winograd": winograd,
     "matmul": matmul,
     "vecmat": vecmat,
     "sum_patches": sum_patches,
@@ -406,43 +416,6 @@ def test_rows_are_as_far_apart_as_whole_vectors(size, pitch):
     assert kernels._to_pitch(np.uintp(size)) == pitch
 
 
-@pytest.mark.parametrize(
-    ("width", "runs", "run", "last"),
-    [
-        (1, 1, 13, 1),  # two vectors of eight, at 2, and 8 for their sum, are less than 13
-        (1, 1, 12, 0),
-        (1, 2, 7, 1),
-        (1, 2, 6, 0),
-        (9, 2, 7, 1),
-        (17, 5, 100, 1),
-        (2, 1, 37, 2),  # twice 5 * 2 + 8
-        (2, 1, 36, 0),
-        (18, 5, 100, 2),
-        (3, 5, 100, 0),
-        (8, 5, 100, 0),
-        (16, 5, 100, 0),
-    ],
-)
-@pytest.mark.parametrize(("vector_bytes", "itemsize"), [(32, 4), (0, 4), (64, 8)])
-def test_the_last_columns_fill_too_little_of_a_vector(monkeypatch, vector_bytes, itemsize, width, runs, run, last):
-    """A vector has eight numbers in all of these cases."""
-    monkeypatch.setattr(kernels, "VECTOR_BYTES", vector_bytes)
-    _, last_columns = both(kernels._last_columns)
-    assert last_columns(np.uintp(width), np.uintp(runs), np.uintp(run), itemsize) == last
-
-
-@pytest.mark.parametrize("last", [1, 2])
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_a_kernel_for_the_last_filters_of_convolve(dtype, last):
-    """Three of LeNet's images of 20 channels, with a vector of filters or two, and one or two more."""
-    rng = np.random.default_rng(0)
-    shapes = (3, 7, 6, 20), (3, 2, 20, 16 + last), (16 + last,), (3, 5, 5, 16 + last)
-    x, W, b, y = (rng.integers(-3, 4, shape).astype(dtype) for shape in shapes)
-    for function in both(kernels.convolve):
-        for least in (-math.inf, 0.0):
-            assert_twins_agree(function, reference.convolve, [x, W, b, y, 1, 1, NO_PADS, least])
-
-
 TILE_AND_AROUND = [1, kernels.TILE - 1, kernels.TILE, kernels.TILE + 1, 2 * kernels.TILE, 2 * kernels.TILE + 1]
 
 
@@ -509,34 +482,6 @@ def test_a_kernel_for_more_images_than_are_padded_at_a_time(stride):
     W, b = np.ones((3, 3, 1, 2)), np.array([1.0, 2.0])
     y = np.empty((9, *window.output_size(64, 64), 2))
     assert_twins_agree(kernels.convolve, reference.convolve, [x, W, b, y, stride, stride, pads, 0.0])
-
-
-@given(setting=settings, tiles=st.sampled_from([1, 2, 1.8]), weight=st.sampled_from([None, None, np.inf, np.nan]))
-def test_a_kernel_for_one_position_of_many_images(setting, tiles, weight):
-    """What is outside the image is left out, but not where zero times a weight is not zero."""
-    setting.n, setting.c = (
-        int(tiles * kernels.TILE),
-        max(setting.c, 8),
-    )  # thin images are looked at for their background
-    x, W, *others = convolve(setting)
-    if weight is not None:
-        W.reshape(-1)[setting.rng.integers(W.size)] = weight
-    assert_twins_agree(kernels.convolve, reference.convolve, [x, W, *others])
-
-
-@pytest.mark.parametrize("filters", [3, 17, 50])
-@pytest.mark.parametrize("strides", [(1, 1), (2, 3)])
-@pytest.mark.parametrize("pads", [((2, 2), (2, 2)), ((0, 1), (3, 0)), ((7, 0), (0, 6))])  # and a window quite outside
-def test_the_python_of_a_kernel_for_one_position_of_many_images(filters, strides, pads):
-    setting = Setting(
-        2 * kernels.TILE - 1, 6, 5, 8, filters, (5, 4), strides, "valid", 0, 0.5, False, -1.0, np.float64, 0
-    )
-    x, W, b = setting.numbers(setting.n, 6, 5, 8), setting.numbers(5, 4, 8, filters), setting.numbers(filters)
-    out = Window((5, 4), strides, "valid").output_size(6 + sum(pads[0]), 5 + sum(pads[1]))
-    arguments = [x, W, b, setting.numbers(setting.n, *out, filters), *strides, pads, -1.0]
-    with mock.patch.object(kernels, "_pad", side_effect=AssertionError("the images are padded")):
-        assert_twins_agree(both(kernels.convolve)[1], reference.convolve, arguments)
-    assert_twins_agree(kernels.convolve, reference.convolve, arguments)
 
 
 def blank_images(c: int, w: int) -> Array:
@@ -627,6 +572,92 @@ def test_what_is_left_out_of_convolve_is_what_is_blank(monkeypatch):
     assert left_out == []
 
 
+@given(setting=settings)
+def test_winograds_algorithm_gives_what_convolution_does(setting):
+    """NaN is seen where a window has it, and nowhere else."""
+    *arguments, pads, least = winograd(setting)
+    x = arguments[0]
+    if setting.special:
+        x[setting.rng.random(x.shape) < 0.1] = np.nan
+
+    def by_definition(x: Array, W: Array, b: Array, y: Array, pads: Pads, least: float) -> None:
+        reference.convolve(x, W, b, y, 1, 1, pads, least)
+
+    for function in [*both(kernels.winograd), *([] if np.isnan(x).any() else [reference.winograd])]:
+        assert_twins_agree(function, by_definition, [*arguments, pads, least])
+
+
+@pytest.mark.parametrize("taps", range(2, 10))
+def test_two_sums_of_products_take_fewer_multiplications(taps):
+    rng = np.random.default_rng(0)
+    x, w = rng.integers(-9, 9, taps + 1).astype(np.float64), rng.integers(-9, 9, taps).astype(np.float64)
+    A, B, G = reference.winograd_matrices(taps)
+    np.testing.assert_array_equal(A @ ((G @ w) * (B @ x)), [x[:-1] @ w, x[1:] @ w])
+    assert len(G) == {2: 3, 3: 4, 4: 6, 5: 7, 6: 8, 7: 10, 8: 11, 9: 12}[taps]
+
+
+LARGEST_ROW = kernels.TERM_BYTES // 4 // 16  # numbers of which there is a term of three by three
+
+
+@pytest.mark.parametrize(
+    ("n", "h", "w", "c"),
+    [
+        (
+            kernels.TILE + 1,
+            6,
+            7,
+            2,
+        ),  # more images than are padded at a time, more rows of tiles than are taken at a time
+        (2, 5, 4, LARGEST_ROW // 2),  # rows of which only one is taken at a time
+        (2, 4, 3, LARGEST_ROW // 2 - 16),
+        (3, 3, 3, kernels.TERM_BYTES // 32),  # images of which only one is padded at a time
+    ],
+)
+@pytest.mark.parametrize("size", [(3, 3), (5, 3), (3, 5)])
+def test_a_kernel_for_images_of_all_sizes_of_winograd(size, n, h, w, c):
+    rng = np.random.default_rng(0)
+    pads = ((1, size[0] - 1), (2, size[1] - 2))
+    out = h + sum(pads[0]) - size[0] + 1, w + sum(pads[1]) - size[1] + 1
+    shapes = (n, h, w, c), (*size, c, 3), (3,), (n, *out, 3)
+    x, W, b, y = (rng.integers(-1, 2, shape).astype(np.float32) for shape in shapes)
+    assert_twins_agree(kernels.winograd, reference.winograd, [x, W, b, y, pads, -math.inf])
+
+
+@pytest.mark.parametrize("size", [3, 5])
+def test_winograds_algorithm_rounds_no_worse_than_sums_of_products(size):
+    rng = np.random.default_rng(0)
+    x, W = np.maximum(rng.standard_normal((8, 14, 14, 20)), 0), rng.standard_normal((size, size, 20, 50))
+    exact, others = (
+        np.empty((8, 15 - size, 15 - size, 50)),
+        [np.empty((8, 15 - size, 15 - size, 50), np.float32) for _ in "ab"],
+    )
+    x, W, b = x.astype(np.float32), W.astype(np.float32), np.zeros(50, np.float32)
+    reference.convolve(*(array.astype(np.float64) for array in (x, W, b)), exact, 1, 1, NO_PADS, -math.inf)
+    kernels.convolve(x, W, b, others[0], 1, 1, NO_PADS, -math.inf)
+    kernels.winograd(x, W, b, others[1], NO_PADS, -math.inf)
+    one_by_one, shared = (np.abs(other - exact).max() for other in others)
+    assert 0 < shared < 1.5 * one_by_one
+
+
+@pytest.mark.parametrize("infinity", [np.inf, -np.inf])
+@pytest.mark.parametrize("in_weights", [False, True])
+def test_what_is_infinite_stays_infinite_or_becomes_nan_with_winograds_algorithm(in_weights, infinity):
+    """And where it is infinite, it has the right sign."""
+    rng = np.random.default_rng(0)
+    x, W = rng.standard_normal((9, 9, 9, 1)), rng.standard_normal((5, 5, 1, 4))
+    if in_weights:
+        W[2, 3, 0, 1] = infinity
+    else:
+        x[range(9), range(9), range(9)] = infinity
+    y, expected = np.empty((9, 5, 5, 4)), np.empty((9, 5, 5, 4))
+    with np.errstate(invalid="ignore"):
+        reference.convolve(x, W, np.zeros(4), expected, 1, 1, NO_PADS, -math.inf)
+        for function in both(kernels.winograd):
+            function(x, W, np.zeros(4), y, NO_PADS, -math.inf)
+            np.testing.assert_array_equal(np.isfinite(y), np.isfinite(expected))
+            np.testing.assert_allclose(y[~np.isnan(y)], expected[~np.isnan(y)], rtol=1e-12)
+
+
 @pytest.mark.parametrize(("most", "runs"), [(1, 1), (2, 1), (3, 1), (4, 1), (5, 5), (6, 5), (100, 5)])
 def test_as_many_runs_at_once_as_there_is_code_for(most, runs):
     assert kernels._runs_of(np.uintp(most)) == runs
@@ -703,7 +734,9 @@ def test_a_step_that_fails_is_noticed():
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_steps_run_the_machine_code_that_layers_run(dtype):
     """The types for which a kernel is compiled to be called by its address are those that layers call it with."""
-    for kind, name in enumerate(["convolve", "matmul", "vecmat", "max_pool", "average_pool", "relu", "softmax"]):
+    for kind, name in enumerate(
+        ["convolve", "matmul", "vecmat", "max_pool", "average_pool", "relu", "softmax", "winograd"]
+    ):
         kernel = getattr(kernels, name)
         address = kernels.machine_code(kind, dtype)
         arguments = TWINS[name](a_setting(dtype))

@@ -11,6 +11,7 @@ unsigned (``uint``): Numba tests a signed index for being negative at every acce
 from __future__ import annotations
 
 import functools
+import itertools
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
@@ -47,21 +48,20 @@ def _vector_bytes(features: Mapping[str, bool]) -> int:
 VECTOR_BYTES = _vector_bytes(llvmlite.binding.get_host_cpu_features())
 # Sums that are kept in such registers (the others are for factors), for how many rows and columns of a matrix at once.
 SUMS, TILE, COLUMNS = (24, 8, 48) if VECTOR_BYTES == 64 else (12, 6, 64)
-FEW = 2  # columns that fill too little of a vector
 LIST_BYTES = 1 << 16  # of a gradient whose non-zeros are listed at a time
 FAST_BYTES = 1 << 15  # of weights that stay in the processor's fastest memory
 RUNS = (1, 5)  # how many runs are added to at once: the rows of the usual windows
 BLANK = 48  # numbers of an image's row, which are looked at before they are multiplied: they may all be zero
-WORTH_CUTTING = 0.9  # at most: the share of the products that are not with zeros around an image
 WORTH_TAKING_APART = 4  # times that a pixel is looked up, at least
 PADDED_BYTES = 1 << 17  # of images with zeros around them
+TERM_BYTES = 1 << 18  # of the terms of images in Winograd's algorithm, which stay in the processor's cache
 LINES = 4  # of the cache, 64 bytes each, in which so many columns may lie
 ROWS = 48  # that are transposed at a time
 PITCH = 16  # numbers: rows of weights begin at multiples of it, which is where a vector does
 TOGETHER = TILE  # images that go through convolutions and poolings: what is between these stays in the cache
 
 # A step of ``run_steps``: a kernel and what it is called with.
-CONVOLVE, MATMUL, VECMAT, MAX_POOL, AVERAGE_POOL, RELU, SOFTMAX = range(7)
+CONVOLVE, MATMUL, VECMAT, MAX_POOL, AVERAGE_POOL, RELU, SOFTMAX, WINOGRAD = range(8)
 STEP = np.dtype(
     [
         ("kind", np.int64),
@@ -193,29 +193,6 @@ def _copy_rows(source: Array, rows: Any, row: Any, target: Array, pitch: Any) ->
 
 
 @_inline
-def _last_columns(width: Any, runs: Any, run: Any, itemsize: Any) -> Any:
-    """How many columns, after whole vectors of them, are better multiplied on their own, along runs of numbers."""
-    lanes = uint((VECTOR_BYTES or 32) // itemsize)
-    last, vectors = width % lanes, (run + lanes - uint(1)) // lanes
-    return last if last <= FEW and last * (vectors * runs * uint(2) + uint(8)) < runs * run else uint(0)
-
-
-@_inline
-def _columns_as_runs(weights: Array, pitch: Any, first: Any, last: Any, runs: Any, run: Any) -> tuple[Array, Any]:
-    """The last columns of a matrix of ``runs`` times ``run`` rows, in a row, and how far apart the runs are.
-
-    There is room for FEW of them; those that are not there are zero.
-    """
-    last_pitch = _to_pitch(run)
-    columns = _zeros(uint(FEW) * runs * last_pitch, weights.dtype)
-    for f in range(last):
-        for i in range(runs):
-            for k in range(run):
-                columns[(f * runs + i) * last_pitch + k] = weights[(i * run + k) * pitch + first + f]
-    return columns, last_pitch
-
-
-@_inline
 def _pad(x: Array, first: int, end: int, pads: Any, room: Array) -> None:
     """Copy images ``first`` to ``end`` of ``x`` into a room with zeros around each, which are there already."""
     _, h, w, c = x.shape
@@ -240,32 +217,14 @@ def _list_starts(starts: Array, out_h: Any, out_w: Any, next_row: Any, next_colu
 
 
 @_inline
-def _inside(positions: Any, stride: Any, before: Any, size: Any, k: Any) -> tuple[Array, Any]:
-    """(positions, 2): the first of a window's k entries inside the image, and how many are; and how many are in all."""
-    parts, total = np.empty((positions, 2), np.uintp), 0
-    for i in range(positions):
-        first, end = max(before - i * stride, 0), min(before + size - i * stride, k)
-        parts[i, 0], parts[i, 1] = first, max(end - first, 0)
-        total += max(end - first, 0)
-    return parts, total
-
-
-@_inline
-def _cut_off(place: Any, out_w: Any, vertical: Array, horizontal: Array) -> tuple[Any, Any, Any, Any, Any, Any]:
-    """Of the window at a position: its row and column, and of each its first entry inside the image, and how many."""
-    i, j = place // uint(out_w), place % uint(out_w)
-    return i, j, vertical[i, 0], vertical[i, 1], horizontal[j, 0], horizontal[j, 1]
-
-
-@_inline
-def _list_tiles(tiles: Array, positions: Any, by_image: bool) -> Any:
-    """Write which tiles there are, and return how many: positions, or the first of TILE neighbours each.
+def _list_tiles(tiles: Array, positions: Any) -> Any:
+    """Write which tiles there are, the first of TILE neighbouring positions each, and return how many.
 
     The last one overlaps others where need be.
     """
     count = uint(0)
     for p in range(uint(0), positions, uint(TILE)):
-        tiles[count] = count if by_image else min(p, max(positions, uint(TILE)) - uint(TILE))
+        tiles[count] = min(p, max(positions, uint(TILE)) - uint(TILE))
         count += uint(1)
     return count
 
@@ -281,34 +240,20 @@ def _is_finite(numbers: Array) -> bool:
 
 @jit
 def convolve(x: Array, W: Array, b: Array, y: Array, s_h: int, s_w: int, pads: Any, least: float) -> None:
-    """Twin: ``reference.convolve``. The patches are read where they lie in the image, TILE of them at a time.
-
-    These are neighbours, in an image with zeros around it. But where many products would be with these zeros, they are
-    at the same position in TILE images, and only what is inside the image is multiplied.
-    """
+    """Twin: ``reference.convolve``. TILE patches at once are read where they lie, in an image with zeros around it."""
     n, h, w, c = x.shape
     _, out_h, out_w, filters = y.shape
     k_h, k_w, _, _ = W.shape
     (top, bottom), (left, right) = pads
-    run, runs, depth, width, positions = uint(k_w * c), uint(k_h), uint(c), uint(filters), out_h * out_w
+    run, runs, width, positions = uint(k_w * c), uint(k_h), uint(filters), out_h * out_w
     pitch = _to_pitch(width)
     weights = _aligned(runs * run * pitch, W.dtype)
     _copy_rows(W.ravel(), runs * run, width, weights, pitch)
-    most = width - _last_columns(width, runs, run, W.itemsize)
-    last, bias, last_bias, smallest = width - most, b.ravel(), b.ravel()[int(most) :], x.dtype.type(least)
-    last_weights, last_pitch = _columns_as_runs(weights, pitch, most, last, runs, run)
+    bias, smallest = b.ravel(), x.dtype.type(least)
+    is_thin = (uint(TILE - 1) * uint(s_w * c) + run) <= uint(BLANK) and _is_finite(W.ravel())
 
-    is_finite = _is_finite(W.ravel())
-    is_thin = is_finite and (uint(TILE - 1) * uint(s_w * c) + run) <= uint(BLANK)
-    vertical, entries_h = _inside(out_h, s_h, top, h, k_h)
-    horizontal, entries_w = _inside(out_w, s_w, left, w, k_w)
-    products_inside = (n + TILE - 1) // TILE * TILE * entries_h * entries_w
-    by_image = not is_thin and is_finite and n >= TILE
-    by_image &= products_inside < WORTH_CUTTING * (n * positions * k_h * k_w)
-    images, padded_h, padded_w = TILE, h, w
-    if not by_image:
-        padded_h, padded_w = top + h + bottom, left + w + right
-        images = min(n, max(1, PADDED_BYTES // (padded_h * padded_w * c * x.itemsize)))
+    padded_h, padded_w = top + h + bottom, left + w + right
+    images = min(n, max(1, PADDED_BYTES // (padded_h * padded_w * c * x.itemsize)))
     size, row = padded_h * padded_w * c, uint(padded_w * c)
     room = _zeros(uint(images * size if size > h * w * c else 0), x.dtype)
     tiles = np.empty(images * positions // TILE + 1, np.uintp)
@@ -317,36 +262,23 @@ def convolve(x: Array, W: Array, b: Array, y: Array, s_h: int, s_w: int, pads: A
     for i in range(positions, len(starts)):  # after all images, what is missing to a tile
         starts[i] = starts[i - positions] + uint(size if i < images * positions else 0)
 
-    rows, length, w_i, last_w = runs, run, uint(0), uint(0)
-    products, next_row = y.ravel(), uint(positions if by_image else 1) * width
-    for begin in range(0, n, images):
-        first = min(begin, n - images) if by_image else begin
+    products = y.ravel()
+    for first in range(0, n, images):
         chunk = min(images, n - first)
-        source, target = x.ravel()[first * h * w * c :], products[first * positions * filters :]
+        source, target = x.ravel()[first * size :], products[first * positions * filters :]
         if room.size:
             _pad(x, first, first + chunk, pads, room)
             source = room
         end = uint(chunk * positions)
         if end < uint(TILE):
             target = np.empty(uint(TILE) * width, y.dtype)
-        count = _list_tiles(tiles, end, by_image)
+        count = _list_tiles(tiles, end)
         if is_thin:
             count = _leave_out_blank(source, starts, tiles[:count], runs, row, run, bias, smallest, target)
         for tile in range(count):
-            place = p = tiles[tile]
-            if by_image:
-                i, j, k_i, rows, k_j, inside = _cut_off(place, out_w, vertical, horizontal)
-                p, length, last_w = uint(0), inside * depth, k_i * last_pitch + k_j * depth
-                w_i = (k_i * uint(k_w) + k_j) * depth * pitch
-                corner = (i * uint(s_h) + k_i - uint(top)) * row + (j * uint(s_w) + k_j - uint(left)) * depth
-                for image in range(uint(TILE)):
-                    starts[image] = image * uint(size) + corner
-            patches, matrix = (p, rows, row, length), (w_i, pitch, (run - length) * pitch, uint(0))
-            to = (place * width, next_row, most)
+            p = tiles[tile]
+            patches, matrix, to = (p, runs, row, run), (uint(0), pitch, uint(0), uint(0)), (p * width, width, width)
             _multiply_tile(source, starts, *patches, weights, *matrix, bias, smallest, target, *to)
-            if last:
-                columns, to = (last_w, last_pitch, runs * last_pitch), (place * width + most, next_row, last)
-                _dot_tile(source, starts, *patches, last_weights, *columns, last_bias, smallest, target, *to)
         if end < uint(TILE):
             _copy(target, uint(0), end * width, products, uint(first * positions) * width)
 
@@ -385,6 +317,135 @@ def _leave_out_blank(
             tiles[count] = i
             count += uint(1)
     return count
+
+
+# Winograd's algorithm, in the words of this file: a tile is two positions by two. In each direction, three taps of a
+# window make a group, and so do the two that five have beyond these. A group has terms of four kinds, by what their
+# products count for: the first of two outputs, both, both with opposite signs (two taps have none), and the second.
+TAPS = (3, 5)  # rows or columns of a window
+KINDS = 4
+FIRST_TERMS = {3: (0, 1, 2, 3, 4), 5: (0, 2, 4, 5, 7)}  # of each kind, and how many terms there are
+MOST_TERMS = 7
+
+
+def _number_terms(taps_h: int, taps_w: int) -> tuple[Array, Array]:
+    """In both directions at once: the number of each pair of terms, and the first number of each pair of kinds.
+
+    Those of the same kinds come one after another. The second array ends with the number of all of them.
+    """
+    numbers, firsts = np.zeros((MOST_TERMS, MOST_TERMS), np.uintp), [0]
+    for first_h, end_h in itertools.pairwise(FIRST_TERMS[taps_h]):
+        for first_w, end_w in itertools.pairwise(FIRST_TERMS[taps_w]):
+            shape = end_h - first_h, end_w - first_w
+            numbers[first_h:end_h, first_w:end_w] = firsts[-1] + np.arange(math.prod(shape)).reshape(shape)
+            firsts.append(firsts[-1] + math.prod(shape))
+    return numbers, np.array(firsts, np.uintp)
+
+
+TERM_NUMBERS = np.array([[_number_terms(taps_h, taps_w)[0] for taps_w in TAPS] for taps_h in TAPS])
+FIRST_NUMBERS = np.array([[_number_terms(taps_h, taps_w)[1] for taps_w in TAPS] for taps_h in TAPS])
+IN_ORDER = np.arange(MOST_TERMS, dtype=np.uintp)
+
+
+@_inline
+def _transform_weights(W: Array, numbers: Array, num_terms: Any, pitch: Any) -> Array:
+    """The terms of the weights: for each of them a matrix (c, filters), whose rows begin ``pitch`` apart."""
+    k_h, k_w, c, filters = W.shape
+    taps_h, taps_w, width, zero, two = uint(k_h), uint(k_w), uint(filters), uint(0), uint(2)
+    tap = uint(c) * width
+    line = taps_w * tap
+    line_pitch = _to_pitch(line)
+    source = _aligned(taps_h * line + uint(PITCH), W.dtype)
+    _copy(W.ravel(), zero, taps_h * line, source, zero)
+    lines = _aligned(uint(MOST_TERMS) * line_pitch + uint(PITCH), W.dtype)
+    weights = _aligned(num_terms * uint(c) * pitch, W.dtype)
+    _terms_of_weights(source, zero, line, two * line, line, IN_ORDER, zero, lines, zero, line_pitch, taps_h)
+    for channel in range(uint(c)):
+        for i in range(taps_h + taps_h // two):
+            start = i * line_pitch + channel * width
+            places, to = (start, start + tap, two * tap, width), (weights, channel * pitch, uint(c) * pitch, taps_w)
+            _terms_of_weights(lines, *places, numbers, i * uint(MOST_TERMS), *to)
+    return weights
+
+
+@_inline
+def _pad_evens_first(x: Array, first: int, end: int, pads: Any, size: Any, row: Any, evens: Any, room: Array) -> None:
+    """Like ``_pad``, but the even columns of each row, ``evens`` numbers in all, come before the odd ones."""
+    _, h, w, c = x.shape
+    (top, _), (left, _) = pads
+    source, depth, two = x.ravel(), uint(c), uint(2)
+    s = uint(first * h * w) * depth
+    for image in range(uint(end - first)):
+        for i in range(uint(top), uint(top + h)):
+            t = image * size + i * row
+            for j in range(uint(left), uint(left + w)):
+                _copy(source, s, depth, room, t + j % two * evens + j // two * depth)
+                s += depth
+
+
+@jit
+def winograd(x: Array, W: Array, b: Array, y: Array, pads: Any, least: float) -> None:
+    """Twin: ``reference.winograd``, for windows of TAPS. NaN shows just where a window has it; infinity may become NaN.
+
+    For some rows of tiles at a time, which stay in the cache, first the terms of their pixels are written, then the
+    products of TILE tiles at once for each pair of kinds, and last their outputs. Even columns lie side by side, and so
+    do odd ones: those that neighbouring tiles have a term of make one run.
+    """
+    n, out_h, out_w, filters = y.shape
+    k_h, k_w, c, _ = W.shape
+    (zero, one, two), taps_h, taps_w = (uint(0), uint(1), uint(2)), uint(k_h), uint(k_w)
+    depth, width, pitch = uint(c), uint(filters), _to_pitch(uint(filters))
+    numbers, firsts = TERM_NUMBERS[k_h // 4, k_w // 4].ravel(), FIRST_NUMBERS[k_h // 4, k_w // 4]
+    num_terms = firsts[KINDS * KINDS]
+    weights = _transform_weights(W, numbers, num_terms, pitch)
+
+    tiles_h, tiles_w = uint((out_h + 1) // 2), uint((out_w + 1) // 2)
+    padded_h, padded_w = two * tiles_h + taps_h - one, two * tiles_w + taps_w - one
+    evens, row, run = padded_w // two * depth, padded_w * depth, tiles_w * depth
+    size, line_pitch, run_pitch = padded_h * row, _to_pitch(row), _to_pitch(run)
+    images = int(min(max(uint(TERM_BYTES) // (size * uint(x.itemsize)), one), uint(TILE), uint(n)))
+    at_once = min(max(uint(TERM_BYTES) // (num_terms * run_pitch * uint(x.itemsize)), one), uint(TILE))
+    most = (at_once * tiles_w + uint(TILE - 1)) // uint(TILE) * uint(TILE)
+    next_term, next_kind = at_once * run_pitch, most * pitch
+    room = _zeros(uint(images) * size + uint(PITCH), x.dtype)
+    lines = _aligned(uint(MOST_TERMS) * line_pitch + uint(PITCH), x.dtype)
+    terms, products = _aligned(num_terms * next_term, x.dtype), _aligned(uint(KINDS * KINDS) * next_kind, x.dtype)
+    places, starts, no_bias = np.empty(most, np.uintp), np.empty(TILE, np.uintp), _zeros(pitch, x.dtype)
+    bias, target, smallest, nothing = b.ravel(), y.ravel(), x.dtype.type(least), x.dtype.type(-np.inf)
+
+    for begin in range(0, n, images):
+        chunk = min(images, n - begin)
+        _pad_evens_first(x, begin, begin + chunk, pads, size, row, evens, room)
+        for first_row in range(zero, uint(chunk) * tiles_h, at_once):
+            rows = min(at_once, uint(chunk) * tiles_h - first_row)
+            tiles = rows * tiles_w
+            for r in range(rows):
+                corner = (first_row + r) // tiles_h * size + (first_row + r) % tiles_h * two * row
+                to = lines, zero, line_pitch, taps_h
+                _terms_of_pixels(room, corner, corner + row, two * row, row, IN_ORDER, zero, *to)
+                for i in range(taps_h + taps_h // two):
+                    start, order = i * line_pitch, (numbers, i * uint(MOST_TERMS))
+                    to_terms = terms, r * run_pitch, next_term, taps_w
+                    _terms_of_pixels(lines, start, start + evens, depth, run, *order, *to_terms)
+            for tile in range(most):  # after the last one, what is missing to TILE
+                p = min(tile, tiles - one)
+                places[tile] = p // tiles_w * run_pitch + p % tiles_w * depth
+            for kind in range(uint(KINDS * KINDS)):
+                first = firsts[kind]
+                runs, matrix = firsts[kind + one] - first, (first * depth * pitch, pitch, zero, zero)
+                for tile in range(zero, tiles, uint(TILE)):
+                    for p in range(uint(TILE)):
+                        starts[p] = first * next_term + places[tile + p]
+                    to_kind = products, kind * next_kind + tile * pitch, pitch, width
+                    patches = zero, runs, next_term, depth
+                    _multiply_tile(terms, starts, *patches, weights, *matrix, no_bias, nothing, *to_kind)
+            for tile in range(tiles):
+                tile_row, out_j = first_row + tile // tiles_w, tile % tiles_w * two
+                image, out_i = uint(begin) + tile_row // tiles_h, tile_row % tiles_h * two
+                t = ((image * uint(out_h) + out_i) * uint(out_w) + out_j) * width
+                below = uint(out_w) * width if out_i + one < uint(out_h) else zero
+                beside = width if out_j + one < uint(out_w) else zero
+                _two_by_two(products, tile * pitch, next_kind, bias, smallest, target, t, below, beside, width)
 
 
 @jit
@@ -1015,6 +1076,7 @@ def machine_code(kind: int, dtype: Any) -> int:
         AVERAGE_POOL: (average_pool, (images, *window, images)),
         RELU: (relu, (row, row)),
         SOFTMAX: (softmax, (matrix, matrix)),
+        WINOGRAD: (winograd, (images, images, row, images, pads, types.float64)),
     }
     kernel, arguments = functions[kind]
     kernel.compile(arguments)
@@ -1071,9 +1133,12 @@ def _run_step(step: Any, n: int, source: Array, target: Array) -> None:
     (k_h, k_w), (s_h, s_w) = _two(step["size"]), _two(step["strides"])
     pads = _two(step["pads"][0]), _two(step["pads"][1])
     x, y = source.reshape(n, h, w, c), target.reshape(n, out_h, out_w, out_c)
-    if kind == CONVOLVE:
+    if kind in (CONVOLVE, WINOGRAD):
         W, b = _array_at(step["W"], (k_h, k_w, c, out_c), source), _array_at(step["b"], (out_c,), source)
-        _call(convolve, code, x, W, b, y, s_h, s_w, pads, least)
+        if kind == CONVOLVE:
+            _call(convolve, code, x, W, b, y, s_h, s_w, pads, least)
+        else:
+            _call(winograd, code, x, W, b, y, pads, least)
     elif kind in (MATMUL, VECMAT):
         row, product = source.reshape(n, c), target.reshape(n, out_c)
         matrix, bias = _array_at(step["W"], (c, out_c), source), _array_at(step["b"], (out_c,), source)
@@ -1444,82 +1509,187 @@ def _products_of(rows: int, *, ahead: bool = False) -> Any:
     return multiply_rows
 
 
-def _dots_of(rows: int) -> Any:
-    """The function that multiplies some rows with a few columns at once."""
+def _writer_of_terms(
+    three: Callable[..., Sequence[Any]], two: Callable[..., Sequence[Any]], more: int
+) -> Callable[..., None]:
+    """Writes the terms of a group of three taps by a formula, and of a group of two by another.
+
+    They are made of as many numbers as there are taps, and ``more``.
+    """
 
     def write(
         code: _Code,
         x: Any,
-        starts: Any,
-        p: Any,
-        runs: Any,
-        next_run: Any,
-        run: Any,
-        W: Any,
-        w: Any,
-        pitch: Any,
-        next_column: Any,
-        b: Any,
-        least: Any,
+        evens: Any,
+        odds: Any,
+        step: Any,
+        count: Any,
+        numbers: Any,
+        n: Any,
         y: Any,
         t: Any,
         next_t: Any,
-        width: Any,
+        taps: Any,
     ) -> None:
-        build = code.builder
-        corners = [build.gep(x, [code.element(starts, build.add(p, code.integer(i)))]) for i in range(rows)]
-        zeros = _Vector(code, code.lanes, 0).zeros
-        sums = [[code.variable(zeros) for _ in range(FEW)] for _ in corners]
-        with cgutils.for_range(build, runs) as i:
-            run_starts = [build.gep(corner, [build.mul(i.index, next_run)]) for corner in corners]
-            first = build.add(w, build.mul(i.index, pitch))
-            weights = [build.gep(W, [build.add(first, build.mul(next_column, code.integer(f)))]) for f in range(FEW)]
-            for k, (vector,) in code.blocks(run, 1):
-                factors = [vector.load(column, k) for column in weights]
-                for start, totals in zip(run_starts, sums, strict=True):
-                    numbers = vector.load(start, k)
-                    for total, factor in zip(totals, factors, strict=True):
-                        code.add_product(total, numbers, factor)
-        for f in range(FEW):
-            with build.if_then(build.icmp_unsigned(">", width, code.integer(f))):
-                bias = code.element(b, code.integer(f))
-                for i, totals in enumerate(sums):
-                    to = build.gep(y, [build.add(build.add(t, build.mul(next_t, code.integer(i))), code.integer(f))])
-                    build.store(code.at_least(least, code.sum(bias, build.load(totals[f]))), to)
+        build, vector = code.builder, _Vector(code, code.lanes, 0)
+        half = ir.Constant(vector.type, [0.5] * code.lanes)
+        for number in code.cases(taps, TAPS):
+            steps = [build.mul(step, code.integer(i // 2)) for i in range(number + more)]
+            begins = [build.add((evens, odds)[i % 2], further) for i, further in enumerate(steps)]
+            order = [code.element(numbers, build.add(n, code.integer(i))) for i in range(FIRST_TERMS[number][KINDS])]
+            targets = [build.add(t, build.mul(next_t, place)) for place in order]
+            with cgutils.for_range_slice(build, code.integer(0), count, code.integer(code.lanes)) as (r, _):
+                values = [vector.load(x, build.add(begin, r)) for begin in begins]
+                groups = [three(build, half, *values[: 3 + more])]
+                if number == 5:
+                    groups.append(two(build, *values[3:]))
+                terms = [term for kind in zip(*groups, strict=True) for term in kind if term is not None]
+                for term, target in zip(terms, targets, strict=True):
+                    vector.store(term, y, build.add(target, r))
 
-    @_compiled_as(write)
-    def dot_rows(
-        x: Array,
-        starts: Array,
-        p: Any,
-        runs: Any,
-        next_run: Any,
-        run: Any,
-        W: Array,
-        w: Any,
-        pitch: Any,
-        next_column: Any,
-        b: Array,
-        least: Any,
-        y: Array,
-        t: Any,
-        next_t: Any,
-        width: Any,
-    ) -> None:
-        """Like ``multiply_rows``, for up to FEW columns, whose numbers lie side by side in W.
+    return write
 
-        They begin ``next_column`` apart, and the runs of each ``pitch`` apart.
-        """
-        for i in range(uint(rows)):
-            for f in range(width):
-                total = b[f]
-                for j in range(runs):
-                    start, place = starts[p + i] + j * next_run, w + f * next_column + j * pitch
-                    for k in range(run):
-                        total += x[start + k] * W[place + k]
-                y[t + i * next_t + f] = least if total <= least else total
 
-    return dot_rows
+def _pixels_of_three(build: Any, _: Any, x_0: Any, x_1: Any, x_2: Any, x_3: Any) -> Sequence[Any]:
+    return build.fsub(x_0, x_2), build.fadd(x_1, x_2), build.fsub(x_2, x_1), build.fsub(x_3, x_1)
+
+
+def _pixels_of_two(build: Any, x_0: Any, x_1: Any, x_2: Any) -> Sequence[Any]:
+    return build.fsub(x_0, x_1), x_1, None, build.fsub(x_2, x_1)
+
+
+@_compiled_as(_writer_of_terms(_pixels_of_three, _pixels_of_two, 1))
+def _terms_of_pixels(
+    x: Array,
+    evens: Any,
+    odds: Any,
+    step: Any,
+    count: Any,
+    numbers: Array,
+    n: Any,
+    y: Array,
+    t: Any,
+    next_t: Any,
+    taps: Any,
+) -> None:
+    """Write the terms of the pixels that so many taps see at two positions, for each of ``count`` numbers of a pixel.
+
+    The first pixel begins at x[evens], the second at x[odds], the third and the fourth ``step`` further on, and so on.
+    The terms begin at y[t], those of number 1 ``next_t`` further on; their numbers are numbers[n], numbers[n + 1], and
+    so on. (Whole vectors are read and written, so there must be room for as many numbers.)
+    """
+    for r in range(count):
+        x_0, x_1, x_2, x_3 = x[evens + r], x[odds + r], x[evens + step + r], x[odds + step + r]
+        if taps == 3:
+            terms = x_0 - x_2, x_1 + x_2, x_2 - x_1, x_3 - x_1
+            for i in range(4):
+                y[t + next_t * numbers[n + uint(i)] + r] = terms[i]
+        else:
+            x_4, x_5 = x[evens + uint(2) * step + r], x[odds + uint(2) * step + r]
+            more = x_0 - x_2, x_3 - x_4, x_1 + x_2, x_4, x_2 - x_1, x_3 - x_1, x_5 - x_4
+            for i in range(7):
+                y[t + next_t * numbers[n + uint(i)] + r] = more[i]
+
+
+def _weights_of_three(build: Any, half: Any, w_0: Any, w_1: Any, w_2: Any) -> Sequence[Any]:
+    outer, inner = build.fmul(build.fadd(w_0, w_2), half), build.fmul(w_1, half)
+    return w_0, build.fadd(outer, inner), build.fsub(outer, inner), w_2
+
+
+def _weights_of_two(build: Any, w_0: Any, w_1: Any) -> Sequence[Any]:
+    return w_0, build.fadd(w_0, w_1), None, w_1
+
+
+@_compiled_as(_writer_of_terms(_weights_of_three, _weights_of_two, 0))
+def _terms_of_weights(
+    x: Array,
+    evens: Any,
+    odds: Any,
+    step: Any,
+    count: Any,
+    numbers: Array,
+    n: Any,
+    y: Array,
+    t: Any,
+    next_t: Any,
+    taps: Any,
+) -> None:
+    """The same for the weights of so many taps."""
+    half = x.dtype.type(0.5)
+    for r in range(count):
+        w_0, w_1, w_2 = x[evens + r], x[odds + r], x[evens + step + r]
+        outer, inner = (w_0 + w_2) * half, w_1 * half
+        if taps == 3:
+            terms = w_0, outer + inner, outer - inner, w_2
+            for i in range(4):
+                y[t + next_t * numbers[n + uint(i)] + r] = terms[i]
+        else:
+            w_3, w_4 = x[odds + step + r], x[evens + uint(2) * step + r]
+            more = w_0, w_3, outer + inner, w_3 + w_4, outer - inner, w_2, w_4
+            for i in range(7):
+                y[t + next_t * numbers[n + uint(i)] + r] = more[i]
+
+
+def _write_two_by_two(
+    code: _Code,
+    x: Any,
+    p: Any,
+    next_kind: Any,
+    b: Any,
+    least: Any,
+    y: Any,
+    t: Any,
+    below: Any,
+    beside: Any,
+    width: Any,
+) -> None:
+    build = code.builder
+
+    def two(first: Any, both: Any, opposite: Any, second: Any) -> tuple[Any, Any]:
+        return build.fadd(build.fadd(first, both), opposite), build.fadd(build.fsub(both, opposite), second)
+
+    for r, (vector,) in code.blocks(width, 1):
+        kinds = [build.add(build.add(p, r), build.mul(next_kind, code.integer(k))) for k in range(KINDS * KINDS)]
+        products = [vector.load(x, kind) for kind in kinds]
+        rows = [two(*products[i : i + KINDS]) for i in range(0, KINDS * KINDS, KINDS)]
+        bias, begin = vector.load(b, r), build.add(t, r)
+        places = [begin, build.add(begin, below)]
+        for j in (1, 0):
+            column = two(*(row[j] for row in rows))
+            for i in (1, 0):
+                to = build.add(places[i], beside) if j else places[i]
+                vector.store(code.at_least(vector.splat(least), build.fadd(column[i], bias)), y, to)
+
+
+@_compiled_as(_write_two_by_two)
+def _two_by_two(
+    x: Array,
+    p: Any,
+    next_kind: Any,
+    b: Array,
+    least: Any,
+    y: Array,
+    t: Any,
+    below: Any,
+    beside: Any,
+    width: Any,
+) -> None:
+    """Write the outputs of a tile, whose sums of products of one kind after another begin ``next_kind`` apart at x[p].
+
+    The first one begins at y[t], the others ``below`` and ``beside`` it, where 0 means that there are none: they are
+    written before those in whose place they are.
+    """
+    for r in range(width):
+        for i in (1, 0):
+            for j in (1, 0):
+                total = x.dtype.type(0)
+                for k_h in range(KINDS):
+                    for k_w in range(KINDS):
+                        value = x[p + uint(k_h * KINDS + k_w) * next_kind + r]
+                        if k_h != 3 - 3 * i and k_w != 3 - 3 * j:  # what only the other outputs are made of
+                            total += -value if (k_h == 2 and i == 1) != (k_w == 2 and j == 1) else value
+                total += b[r]
+                y[t + uint(i) * below + uint(j) * beside + r] = least if total <= least else total
 
 
 def _write_all_zero(code: _Code, x: Any, start: Any, runs: Any, next_run: Any, run: Any, answer: Any) -> None:
@@ -1616,5 +1786,5 @@ def _max_of_fours(
             place[to + channel] = where
 
 
-_multiply_tile, _dot_tile = _products_of(TILE), _dots_of(TILE)
+_multiply_tile = _products_of(TILE)
 _multiply_tile_and_fetch = _products_of(TILE, ahead=True)

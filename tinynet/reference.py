@@ -8,6 +8,7 @@ given (the last arguments). After these are the formulas of losses and optimizer
 A convolution is a matrix product once every patch under the window is laid out as a row: that is what ``im2col``
 does (K. Chellapilla, S. Puri, P. Simard, "High Performance Convolutional Neural Networks for Document Processing",
 2006, section 3.1). ``col2im`` is its transpose: it adds every number of a patch back to the pixel it came from.
+``winograd`` gets the same sums from half as many products.
 """
 
 from __future__ import annotations
@@ -91,6 +92,64 @@ def convolve(x: Array, W: Array, b: Array, y: Array, s_h: int, s_w: int, pads: P
     patches = np.empty((y.size // filters, k_h * k_w * c), x.dtype)
     im2col(np.pad(x, ((0, 0), *pads, (0, 0))), k_h, k_w, s_h, s_w, patches)
     y[...] = np.maximum(patches @ W.reshape(-1, filters) + b, least).reshape(y.shape)
+
+
+def winograd_matrices(taps: int) -> tuple[Array, Array, Array]:
+    """(A, B, G) with which two neighbouring sums of ``taps`` products take fewer than 2 * taps multiplications.
+
+        y = A @ ((G @ w) * (B @ x))     x (taps + 1,)     w (taps,)     y (2,)
+
+    is y[0] = x[0] w[0] + x[1] w[1] + ... and y[1] = x[1] w[0] + x[2] w[1] + .... Three weights take four
+    multiplications instead of six, two take three instead of four; more weights are groups of three and two.
+
+    Source: S. Winograd, "Arithmetic Complexity of Computations", 1980: F(2, 3) and F(2, 2).
+    """
+    three = (
+        np.array([[1, 1, 1, 0], [0, 1, -1, 1]]),
+        np.array([[1, 0, -1, 0], [0, 1, 1, 0], [0, -1, 1, 0], [0, -1, 0, 1]]),
+        np.array([[1, 0, 0], [0.5, 0.5, 0.5], [0.5, -0.5, 0.5], [0, 0, 1]]),
+    )
+    two = (
+        np.array([[1, 1, 0], [0, 1, 1]]),
+        np.array([[1, -1, 0], [0, 1, 0], [0, -1, 1]]),
+        np.array([[1, 0], [1, 1], [0, 1]]),
+    )
+    twos = -taps % 3
+    groups = [three] * ((taps - 2 * twos) // 3) + [two] * twos
+    terms = sum(len(G) for _, _, G in groups)
+    A, B, G = np.zeros((2, terms)), np.zeros((terms, taps + 1)), np.zeros((terms, taps))
+    term = tap = 0
+    for A_group, B_group, G_group in groups:
+        rows, size = slice(term, term + len(G_group)), G_group.shape[1]
+        A[:, rows], B[rows, tap : tap + size + 1], G[rows, tap : tap + size] = A_group, B_group, G_group
+        term, tap = term + len(G_group), tap + size
+    return A, B, G
+
+
+def winograd(x: Array, W: Array, b: Array, y: Array, pads: Pads, least: float) -> None:
+    """``convolve`` with stride 1, for windows of two rows and columns or more, with fewer multiplications.
+
+    Two rows of two sums are made of the same few products: see ``winograd_matrices``, which are applied in both
+    directions. For a window of 5x5 these are 49 instead of 100, for 3x3 16 instead of 36.
+
+    Source: A. Lavin, S. Gray, "Fast Algorithms for Convolutional Neural Networks", 2016, section 4.
+
+    Arguments are those of ``convolve``, without the strides.
+    """
+    k_h, k_w, _, _ = W.shape
+    _, out_h, out_w, _ = y.shape
+    (A_h, B_h, G_h), (A_w, B_w, G_w) = (
+        [matrix.astype(x.dtype) for matrix in winograd_matrices(taps)] for taps in (k_h, k_w)
+    )
+    (top, bottom), (left, right) = pads
+    even = (top, bottom + out_h % 2), (left, right + out_w % 2)
+    tiles = sliding_window_view(np.pad(x, ((0, 0), *even, (0, 0))), (k_h + 1, k_w + 1), axis=(1, 2))[:, ::2, ::2]
+    pixels = np.einsum("nijchw,th,uw->nijtuc", tiles, B_h, B_w)
+    weights = np.einsum("hwcf,th,uw->tucf", W, G_h, G_w)
+    products = np.einsum("nijtuc,tucf->nijtuf", pixels, weights)
+    sums = np.einsum("nijtuf,pt,qu->nipjqf", products, A_h, A_w)
+    n, rows, _, columns, _, filters = sums.shape
+    y[...] = np.maximum(sums.reshape(n, 2 * rows, 2 * columns, filters)[:, :out_h, :out_w] + b, least)
 
 
 def sum_patches(
@@ -330,6 +389,10 @@ def run_steps(steps: Array, x: Array, y: Array) -> None:
                 relu(source, target)
             case 6:
                 softmax(source.reshape(-1, c), target.reshape(-1, c))
+            case 7:
+                W = _from_address(step["W"], (k_h, k_w, c, columns), x.dtype)
+                b = _from_address(step["b"], (columns,), x.dtype)
+                winograd(source, W, b, target, pads, least)
         x = target.reshape(len(x), -1)
     y[...] = x
 

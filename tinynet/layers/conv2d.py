@@ -9,7 +9,14 @@ import numpy as np
 
 from tinynet import kernels
 from tinynet.initializers import Initializer
-from tinynet.layers.convolution import bias_gradient, convolve, input_gradient, reads_in_place, weight_gradient
+from tinynet.layers.convolution import (
+    bias_gradient,
+    convolve,
+    input_gradient,
+    reads_in_place,
+    shares_products,
+    weight_gradient,
+)
 from tinynet.layers.layer import Array, Gradients, Layer, Shape, UnsummedGradients
 from tinynet.layers.pooled_gradient import PooledGradient
 from tinynet.layers.step import Step
@@ -130,6 +137,9 @@ class Conv2D(Weighted):
         return dx, self.grads_of(W=dW, b=db)
 
     def kernel_steps(self) -> list[Step] | None:
-        if not reads_in_place(self.params["W"]):
+        W = self.params["W"]
+        assert self.output_shape is not None, "a network builds its layers first"
+        if not reads_in_place(W):
             return None
-        return self.steps_from(kernels.CONVOLVE, window=self.window, pads=self.pads)
+        kind = kernels.WINOGRAD if shares_products(W, self.window, self.output_shape[:2]) else kernels.CONVOLVE
+        return self.steps_from(kind, window=self.window, pads=self.pads)

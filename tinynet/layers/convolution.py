@@ -4,6 +4,8 @@
 
 Dense: just so, on the patches of a few images at a time, which stay in the processor's cache. For y there need be no
 patch matrix, where the weights stay in the cache and there are vector registers: a kernel reads the patches in place.
+And where a window of 3x3 or 5x5 has many channels and filters, neighbouring outputs are made of products in common, by
+Winograd's algorithm, which takes half as many multiplications.
 
 Sparse: one factor is mostly zeros, and only its other numbers are multiplied. The gradient that reaches a convolution
 through 2x2 max-pooling and ReLU is: of four numbers in a window one gets the gradient, and ReLU stops half of these.
@@ -30,6 +32,8 @@ from tinynet.layers.window import Window
 
 PATCH_BYTES = 1 << 19  # how much of a patch matrix is made at a time
 WEIGHT_BYTES = 1 << 19  # weights that stay in the processor's cache need no patch matrix
+MANY_CHANNELS, MANY_FILTERS = 16, 24  # for Winograd's algorithm to save more than its additions take
+WORTH_SHARING = 0.75  # at most: the share of the products that it makes
 
 # What a product costs, in multiplications: the matrix product makes DENSE_SPEED of them in the time that the sparse
 # kernels need for one, and these need as much time to start a run of numbers as for RUN_START multiplications.
@@ -70,13 +74,30 @@ def reads_in_place(W: Array) -> bool:
     return kernels.VECTOR_BYTES > 0 and W.nbytes <= WEIGHT_BYTES
 
 
+def shares_products(W: Array, window: Window, out: Shape) -> bool:
+    """Whether Winograd's algorithm is the faster one, among the ways to read the patches in place.
+
+    It makes outputs in tiles of 2x2, the last of which may stick out.
+    """
+    k_h, k_w, c, filters = W.shape
+    if window.strides != (1, 1) or k_h not in kernels.TAPS or k_w not in kernels.TAPS:
+        return False
+    terms_h, terms_w = (kernels.FIRST_TERMS[taps][-1] for taps in (k_h, k_w))
+    products = math.prod(math.ceil(size / 2) for size in out) * terms_h * terms_w
+    are_fewer: bool = products <= WORTH_SHARING * math.prod(out) * k_h * k_w
+    return are_fewer and c >= MANY_CHANNELS and filters >= MANY_FILTERS
+
+
 def convolve(x: Array, W: Array, b: Array, window: Window, pads: Pads, least: float) -> Array:
     """y = im2col(pad(x)) @ W + b, as images, and at least ``least``."""
     n, filters = len(x), len(b)
     out_h, out_w = window.output_size(*padded_size(x.shape, pads))
     y = np.empty((n, out_h, out_w, filters), x.dtype)
     if reads_in_place(W) and n:
-        kernels.convolve(x, W, b, y, *window.strides, pads, least)
+        if shares_products(W, window, (out_h, out_w)):
+            kernels.winograd(x, W, b, y, pads, least)
+        else:
+            kernels.convolve(x, W, b, y, *window.strides, pads, least)
         return y
     weights = np.vstack([W.reshape(-1, filters), b])  # the bias is one more weight, whose input is always 1
     for images, patches in patch_matrices(pad(x, pads), window):
