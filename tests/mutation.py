@@ -103,9 +103,9 @@ COMPILED = {
     r"_write_max_of_fours": "max_pool",
     r"_pointer_to.*|_compiled_array_at|_call_of.*|_compiled_call|machine_code": "run_steps",
     r"_write_all_zero": "convolve",
-    r"_products_of(.write)?": "convolve or matmul",
-    r"_dots_of(.write)?": "convolve",
-    r"|_Code.*|_Vector\b.*|_compiled_as.*": "sum_patches or add_filters or convolve or matmul or max_pool"
+    r"_products_of(.write)?": "convolve or matmul or winograd",
+    r"_writer_of_terms.*|_pixels_of_.*|_weights_of_.*|_write_two_by_two.*": "winograd",
+    r"|_Code.*|_Vector\b.*|_compiled_as.*": "sum_patches or add_filters or convolve or matmul or max_pool or winograd"
     " or release_the_gil",
 }
 JIT = ("jit", "short_jit")
@@ -121,8 +121,8 @@ ALSO_RESHAPES = re.compile(r"reshape\((?:[^()]|\([^()]*\))*(?:~1|- 2)[,)]")
 # How much is done at a time, and when another way is worth it: numbers that change the time taken, and no result.
 TUNING = (
     *("PATCH_BYTES", "WEIGHT_BYTES", "CACHE_BYTES", "PART_SIZE", "WORTH_THREADS", "WAVE_SIZE", "LARGE"),
-    *("SUMS", "TILE", "FEW", "LIST_BYTES", "FAST_BYTES", "COLUMNS", "BLANK", "PADDED_BYTES", "LINES", "ROWS"),
-    *("PITCH", "TOGETHER", "WORTH_CUTTING", "WORTH_TAKING_APART"),
+    *("SUMS", "TILE", "LIST_BYTES", "FAST_BYTES", "COLUMNS", "BLANK", "PADDED_BYTES", "LINES", "ROWS"),
+    *("PITCH", "TOGETHER", "TERM_BYTES", "WORTH_TAKING_APART", "MANY_CHANNELS", "WORTH_SHARING"),
 )
 
 
