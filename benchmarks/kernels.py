@@ -98,6 +98,10 @@ def cases(images: int = IMAGES) -> dict[str, tuple[list[Any], Callable[..., Any]
             ],
             convolve,
         ),
+        "winograd": (
+            [x, normal(K, K, CHANNELS, FILTERS), normal(FILTERS), zeros(images, SIZE, SIZE, FILTERS), SAME, LEAST],
+            winograd,
+        ),
         "matmul": (
             [normal(images, INPUTS), normal(*weights), normal(UNITS), zeros(images, UNITS), False, False, LEAST],
             matmul,
@@ -142,7 +146,8 @@ def lenet_weights() -> list[Array]:
 def steps_of_lenet() -> Array:
     """The first convolution with a ReLU, its pooling, and the second convolution."""
     W, b, second_W, second_b = (array.ctypes.data for array in lenet_weights())
-    convolve_code, pool_code = (kernels.machine_code(kind, np.float32) for kind in (kernels.CONVOLVE, kernels.MAX_POOL))
+    kinds = kernels.CONVOLVE, kernels.MAX_POOL, kernels.WINOGRAD
+    convolve_code, pool_code, winograd_code = (kernels.machine_code(kind, np.float32) for kind in kinds)
     image, pooled = (2 * SIZE, 2 * SIZE), (SIZE, SIZE)
     steps = [
         (kernels.CONVOLVE, convolve_code, (*image, 1), (*image, CHANNELS), W, b, LEAST, (K, K), (1, 1), SAME),
@@ -159,8 +164,8 @@ def steps_of_lenet() -> Array:
             NO_PADS,
         ),
         (
-            kernels.CONVOLVE,
-            convolve_code,
+            kernels.WINOGRAD,
+            winograd_code,
             (*pooled, CHANNELS),
             (*pooled, FILTERS),
             second_W,
@@ -244,6 +249,11 @@ def convolve(x: Array, W: Array, b: Array, y: Array, s_h: int, s_w: int, pads: A
     np.matmul(patches, W.reshape(-1, filters), out=y.reshape(-1, filters))
     y += b
     np.maximum(y, least, out=y)
+
+
+def winograd(x: Array, W: Array, b: Array, y: Array, pads: Any, least: float) -> None:
+    """With all its products, which NumPy multiplies faster than it adds up what they have in common."""
+    convolve(x, W, b, y, 1, 1, pads, least)
 
 
 def matmul(x: Array, W: Array, b: Array, y: Array, x_transposed: bool, W_transposed: bool, least: float) -> None:
