@@ -132,12 +132,12 @@ def layers_in_a_row(pick: st.DrawFn) -> tuple[tuple[int, ...], list[Layer]]:
     return shape, chosen
 
 
-@pytest.mark.parametrize("n", [1, 9, 33])
+@pytest.mark.parametrize("n", [1, 9])
 def test_a_convolution_by_winograds_algorithm(n, runs):
-    layers = [Conv2D(24, 3, activation="relu"), MaxPooling2D(), Conv2D(30, (3, 5), padding="same"), Flatten(), Dense(3)]
-    model = randomise(Sequential([Input((9, 12, 16)), *layers]))
-    assert_same_bits(model, images(n, (9, 12, 16)))
-    assert runs() == ([32, 1] if n == 33 else [n])
+    layers = [Conv2D(24, 3, activation="relu"), MaxPooling2D(), Conv2D(25, (3, 5), padding="same"), Flatten(), Dense(3)]
+    model = randomise(Sequential([Input((7, 9, 16)), *layers]))
+    assert_same_bits(model, images(n, (7, 9, 16)))
+    assert runs() == [n]
     assert list(model.plan.steps["kind"]).count(kernels.WINOGRAD) == 2
 
 

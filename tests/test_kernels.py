@@ -596,47 +596,54 @@ def test_two_sums_of_products_take_fewer_multiplications(taps):
     assert len(G) == {2: 3, 3: 4, 4: 6, 5: 7, 6: 8, 7: 10, 8: 11, 9: 12}[taps]
 
 
-LARGEST_ROW = kernels.TERM_BYTES // 4 // 16  # numbers of which there is a term of three by three
+def images_of_all_sizes(term_bytes: int) -> list[tuple[int, int, int, int]]:
+    """(n, h, w, c) of images of which more or fewer are taken at a time, if so many bytes of terms are."""
+    row = term_bytes // 4 // 16  # numbers of which there are 16 terms of four bytes, as for 3x3
+    return [
+        (kernels.TILE + 1, 6, 7, 2),
+        (2, 4, 3, row // 4),  # rows of which two fit
+        (2, 5, 4, row // 2),  # and none
+        (3, 3, 3, term_bytes // 32),  # images of which none fits
+    ]
 
 
-@pytest.mark.parametrize(
-    ("n", "h", "w", "c"),
-    [
-        (
-            kernels.TILE + 1,
-            6,
-            7,
-            2,
-        ),  # more images than are padded at a time, more rows of tiles than are taken at a time
-        (2, 5, 4, LARGEST_ROW // 2),  # rows of which only one is taken at a time
-        (2, 4, 3, LARGEST_ROW // 2 - 16),
-        (3, 3, 3, kernels.TERM_BYTES // 32),  # images of which only one is padded at a time
-    ],
-)
-@pytest.mark.parametrize("size", [(3, 3), (5, 3), (3, 5)])
-def test_a_kernel_for_images_of_all_sizes_of_winograd(size, n, h, w, c):
+def assert_all_sizes_agree(function: Callable[..., Any], size: tuple[int, int], term_bytes: int) -> None:
     rng = np.random.default_rng(0)
     pads = ((1, size[0] - 1), (2, size[1] - 2))
-    out = h + sum(pads[0]) - size[0] + 1, w + sum(pads[1]) - size[1] + 1
-    shapes = (n, h, w, c), (*size, c, 3), (3,), (n, *out, 3)
-    x, W, b, y = (rng.integers(-1, 2, shape).astype(np.float32) for shape in shapes)
-    assert_twins_agree(kernels.winograd, reference.winograd, [x, W, b, y, pads, -math.inf])
+    for n, h, w, c in images_of_all_sizes(term_bytes):
+        out = h + sum(pads[0]) - size[0] + 1, w + sum(pads[1]) - size[1] + 1
+        shapes = (n, h, w, c), (*size, c, 3), (3,), (n, *out, 3)
+        x, W, b, y = (rng.integers(-1, 2, shape).astype(np.float32) for shape in shapes)
+        assert_twins_agree(function, reference.winograd, [x, W, b, y, pads, -math.inf])
+
+
+@pytest.mark.skipif(numba.config.DISABLE_JIT, reason="many numbers; in plain Python, the next test has few")
+@pytest.mark.parametrize("size", [(3, 3), (5, 3), (3, 5)])
+def test_a_kernel_for_images_of_all_sizes_of_winograd(size):
+    assert_all_sizes_agree(kernels.winograd, size, kernels.TERM_BYTES)
+
+
+@pytest.mark.parametrize("size", [(3, 3), (5, 3), (3, 5)])
+def test_the_python_of_a_kernel_for_images_of_all_sizes_of_winograd(monkeypatch, size):
+    monkeypatch.setattr(kernels, "TERM_BYTES", 1 << 11)
+    assert_all_sizes_agree(both(kernels.winograd)[1], size, 1 << 11)
 
 
 @pytest.mark.parametrize("size", [3, 5])
 def test_winograds_algorithm_rounds_no_worse_than_sums_of_products(size):
     rng = np.random.default_rng(0)
-    x, W = np.maximum(rng.standard_normal((8, 14, 14, 20)), 0), rng.standard_normal((size, size, 20, 50))
-    exact, others = (
-        np.empty((8, 15 - size, 15 - size, 50)),
-        [np.empty((8, 15 - size, 15 - size, 50), np.float32) for _ in "ab"],
+    x, W, b = (
+        np.maximum(rng.standard_normal((2, 10, 10, 20)), 0),
+        rng.standard_normal((size, size, 20, 16)),
+        np.zeros(16),
     )
-    x, W, b = x.astype(np.float32), W.astype(np.float32), np.zeros(50, np.float32)
+    x, W, b = (array.astype(np.float32) for array in (x, W, b))
+    out = (2, 11 - size, 11 - size, 16)
+    exact, one_by_one, shared = np.empty(out), np.empty(out, np.float32), np.empty(out, np.float32)
     reference.convolve(*(array.astype(np.float64) for array in (x, W, b)), exact, 1, 1, NO_PADS, -math.inf)
-    kernels.convolve(x, W, b, others[0], 1, 1, NO_PADS, -math.inf)
-    kernels.winograd(x, W, b, others[1], NO_PADS, -math.inf)
-    one_by_one, shared = (np.abs(other - exact).max() for other in others)
-    assert 0 < shared < 1.5 * one_by_one
+    kernels.convolve(x, W, b, one_by_one, 1, 1, NO_PADS, -math.inf)
+    kernels.winograd(x, W, b, shared, NO_PADS, -math.inf)
+    assert 0 < np.std(shared - exact) < np.std(one_by_one - exact)
 
 
 @pytest.mark.parametrize("infinity", [np.inf, -np.inf])

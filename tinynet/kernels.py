@@ -361,7 +361,7 @@ def _transform_weights(W: Array, numbers: Array, num_terms: Any, pitch: Any) -> 
     weights = _aligned(num_terms * uint(c) * pitch, W.dtype)
     _terms_of_weights(source, zero, line, two * line, line, IN_ORDER, zero, lines, zero, line_pitch, taps_h)
     for channel in range(uint(c)):
-        for i in range(taps_h + taps_h // two):
+        for i in range(taps_h + taps_h // two):  # terms: 4 of 3 taps, 7 of 5
             start = i * line_pitch + channel * width
             places, to = (start, start + tap, two * tap, width), (weights, channel * pitch, uint(c) * pitch, taps_w)
             _terms_of_weights(lines, *places, numbers, i * uint(MOST_TERMS), *to)
@@ -395,7 +395,7 @@ def winograd(x: Array, W: Array, b: Array, y: Array, pads: Any, least: float) ->
     k_h, k_w, c, _ = W.shape
     (zero, one, two), taps_h, taps_w = (uint(0), uint(1), uint(2)), uint(k_h), uint(k_w)
     depth, width, pitch = uint(c), uint(filters), _to_pitch(uint(filters))
-    numbers, firsts = TERM_NUMBERS[k_h // 4, k_w // 4].ravel(), FIRST_NUMBERS[k_h // 4, k_w // 4]
+    numbers, firsts = TERM_NUMBERS[k_h // 4, k_w // 4].ravel(), FIRST_NUMBERS[k_h // 4, k_w // 4]  # 0 for 3, 1 for 5
     num_terms = firsts[KINDS * KINDS]
     weights = _transform_weights(W, numbers, num_terms, pitch)
 
