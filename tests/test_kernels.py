@@ -601,6 +601,7 @@ def images_of_all_sizes(term_bytes: int) -> list[tuple[int, int, int, int]]:
     row = term_bytes // 4 // 16  # numbers of which there are 16 terms of four bytes, as for 3x3
     return [
         (kernels.TILE + 1, 6, 7, 2),
+        (1, 2, 70, 1),
         (2, 4, 3, row // 4),  # rows of which two fit
         (2, 5, 4, row // 2),  # and none
         (3, 3, 3, term_bytes // 32),  # images of which none fits
