@@ -1205,13 +1205,8 @@ class _Code:
         self.call("prefetch.p0", ir.VoidType(), self.builder.gep(pointer, [index]), *settings)
 
     def at_least(self, least: Any, value: Any) -> Any:
-        """``value``, but ``least`` where it is below that; NaN stays NaN. Both are numbers, or both are vectors."""
+        """A vector, but ``least`` (a vector, too) where it is below that; NaN stays NaN."""
         return self.builder.select(self.builder.fcmp_ordered("<=", value, least), least, value)
-
-    def sum(self, first: Any, vector: Any) -> Any:
-        """``first`` and all lanes of a vector, added up in any order."""
-        name = f"vector.reduce.fadd.v{vector.type.count}f{8 * self.bytes}"
-        return self.call(name, first.type, first, vector, fastmath=("reassoc",))
 
     def blocks(self, width: Any, most: int, halves: bool = False) -> Iterator[tuple[Any, list[_Vector]]]:
         """Write a loop over blocks of up to ``most`` vectors, with a case for each number of them.
@@ -1251,11 +1246,11 @@ class _Code:
             build.branch(end)
         build.position_at_end(end)
 
-    def call(self, name: str, returns: Any, *args: Any, fastmath: tuple[str, ...] = ()) -> Any:
+    def call(self, name: str, returns: Any, *args: Any) -> Any:
         """Call one of LLVM's intrinsic functions."""
         function = ir.FunctionType(returns, [arg.type for arg in args])
         intrinsic_ = cgutils.get_or_insert_function(self.builder.module, function, f"llvm.{name}")  # type: ignore[no-untyped-call]
-        return self.builder.call(intrinsic_, args, fastmath=fastmath)
+        return self.builder.call(intrinsic_, args)
 
 
 class _Vector:
