@@ -15,7 +15,8 @@ is, too. For the gradient of the weights either will do, for stride 1:
     dW[k] = sum over positions p of dy[p] x[p + k]     patches of x, weighted by dy
           = sum over pixels q of x[q] dy[q - k]        patches of dy, weighted by x, in the opposite order
 
-The results are the same but for the order of the sums. Shapes are those of ``Conv2D``, x and dx without the padding.
+The results are the same but for rounding; only where an image or a weight is infinite, Winograd's algorithm may give
+NaN instead of infinity. Shapes are those of ``Conv2D``, x and dx without the padding.
 """
 
 from __future__ import annotations
