@@ -1,6 +1,12 @@
-"""While kernels are compiled, Python's garbage collector waits; it is afterwards what it was before."""
+"""While kernels are compiled, Python's garbage collector waits, and another process compiles some of them."""
 
 import gc
+import importlib
+import json
+import os
+import subprocess
+import sys
+import time
 from types import SimpleNamespace
 
 import numba
@@ -8,8 +14,8 @@ import numpy as np
 import pytest
 from numba.core import event
 
-from tinynet import kernels
-from tinynet.compilation import PausedCollector
+from tinynet import backward_kernels, kernels
+from tinynet.compilation import PausedCollector, SecondCompiler
 
 
 @pytest.fixture(params=[True, False])
@@ -85,3 +91,160 @@ def test_other_functions_are_compiled_with_it(was_enabled):
     with event.install_listener("numba:compile", noted):
         half(1.0)
     assert set(noted.enabled) == {was_enabled}
+
+
+# The other process ----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def second(tmp_path, monkeypatch):
+    """Makes second compilers that run a program of these lines, and stops them."""
+    made = []
+    monkeypatch.setenv("TINYNET_NUM_THREADS", "2")
+    monkeypatch.syspath_prepend(tmp_path)
+
+    def make(*lines):
+        (tmp_path / "program.py").write_text("\n".join(("import sys, time", *lines)))
+        made.append(SecondCompiler("program", ("first", "last"), begins_with=("leader",)))
+        return made[-1]
+
+    yield make
+    for each in made:
+        each.stop()
+
+
+WAIT_FOR_FILE = "while not __import__('os').path.exists({!r}): time.sleep(0.01)"
+
+
+def test_a_function_is_waited_for_until_it_is_compiled_and_no_longer(second, tmp_path):
+    compiler = second("print('first', flush=True)", WAIT_FOR_FILE.format(str(tmp_path / "go")), "print('last')")
+    compiler.start("float32")
+    compiler.wait_for("first")  # would not come back if it waited for the end
+    compiler.wait_for("first")
+    compiler.wait_for("one that is compiled here")
+    (tmp_path / "go").touch()
+    compiler.wait_for("last")
+
+
+def test_nothing_is_waited_for_before_the_program_runs(second):
+    second("time.sleep(60)").wait_for("first")
+
+
+@pytest.mark.parametrize("lines", [["1 / 0"], ["print('first')"], ["import no_such_module"]])
+def test_a_program_that_fails_or_leaves_functions_out_is_not_waited_for(second, lines):
+    compiler = second(*lines)
+    compiler.start("float32")
+    compiler.wait_for("last")
+    compiler.wait_for("last")
+
+
+def test_the_program_is_told_the_dtype_finds_what_is_imported_here_and_runs_once(second, tmp_path):
+    compiler = second(f"open({str(tmp_path / 'told')!r}, 'a').write(sys.argv[1] + __import__('tinynet').__name__)")
+    compiler.start("float64")
+    compiler.wait_for("last")
+    compiler.start("float32")
+    compiler.wait_for("last")
+    assert (tmp_path / "told").read_text() == "float64tinynet"
+
+
+@pytest.mark.parametrize("why", ["one core", "no interpreter", "frozen", "not a program"])
+def test_without_an_interpreter_or_a_core_for_it_all_is_compiled_here(second, tmp_path, monkeypatch, why):
+    compiler = second(f"open({str(tmp_path / 'ran')!r}, 'w')")
+    match why:
+        case "one core":
+            monkeypatch.setenv("TINYNET_NUM_THREADS", "1")
+        case "no interpreter":
+            monkeypatch.setattr(sys, "executable", "")
+        case "frozen":
+            monkeypatch.setattr(sys, "frozen", True, raising=False)
+        case "not a program":
+            monkeypatch.setattr(sys, "executable", str(tmp_path))
+    compiler.start("float32")
+    compiler.wait_for("last")
+    assert not (tmp_path / "ran").exists()
+
+
+def test_a_program_that_still_runs_is_ended_with_this_process(second, tmp_path):
+    compiler = second(
+        f"open({str(tmp_path / 'ran')!r}, 'w').write('-')", "print('first', flush=True)", "time.sleep(60)"
+    )
+    script = (
+        "from tinynet.compilation import SecondCompiler\n"
+        "compiler = SecondCompiler('program', ('first', 'last'), ())\n"
+        "compiler.start('float32')\n"
+        "compiler.wait_for('first')\n"
+        "print(compiler._process.pid)\n"
+    )
+    started = time.monotonic()
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    ran = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=True)
+    assert (tmp_path / "ran").read_text() == "-"
+    assert time.monotonic() - started < 60
+    assert ran.stderr == ""
+    if os.name == "posix":
+        with pytest.raises(ProcessLookupError):
+            os.kill(int(ran.stdout), 0)
+    compiler.stop()  # one that never ran
+
+
+@pytest.mark.skipif(numba.config.DISABLE_JIT, reason="nothing is compiled")
+def test_what_the_other_process_has_compiled_is_found_in_the_cache(second, tmp_path, monkeypatch):
+    monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.setattr(numba.config, "CACHE_DIR", str(tmp_path / "cache"))
+    names = "leader", "first", "last", "other"
+    functions = "".join(f"@numba.njit(cache=True)\ndef {name}(x):\n    return x + 1\n\n" for name in names)
+    (tmp_path / "shared_functions.py").write_text(f"import numba\n\n{functions}")
+    calls = (f"functions.{name}(np.ones(2, sys.argv[1])); print({name!r}, flush=True)" for name in ("first", "last"))
+    compiler = second("import numpy as np", "import shared_functions as functions", *calls)
+    functions = importlib.import_module("shared_functions")
+    for name in names:
+        compiler.share(getattr(functions, name))
+
+    x = np.ones(2, np.float32)
+    for name in names:
+        assert getattr(functions, name)(x).tolist() == [2, 2]
+    assert functions.last(x.astype(float)).tolist() == [2, 2]  # of another dtype, which it was not asked for
+    found = {
+        name: (sum(stats.cache_hits.values()), sum(stats.cache_misses.values()))
+        for name in names
+        for stats in [getattr(functions, name).stats]
+    }
+    assert found == {"leader": (0, 1), "first": (1, 0), "last": (1, 1), "other": (0, 1)}
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_the_program_prints_the_names_of_the_kernels_that_it_compiles(capsys, dtype):
+    backward_kernels.main(dtype)
+    assert tuple(capsys.readouterr().out.split()) == kernels.SECOND_COMPILER.names
+
+
+FIRST_STEP = """
+import json
+import numpy as np
+from tinynet import Sequential, kernels
+from tinynet.layers import Conv2D, Dense, Flatten, Input, MaxPooling2D
+
+images = [Input((14, 14, 1)), Conv2D(16, 3, activation="relu"), MaxPooling2D()]
+images += [Conv2D(24, 3, activation="relu"), MaxPooling2D(), Flatten()]
+model = Sequential([*images, Dense(9, activation="relu"), Dense(3, activation="softmax")], seed=0)
+model.compile("sgd", "sparse_categorical_crossentropy")
+x = np.random.default_rng(0).random((40, 14, 14, 1), np.float32)
+model.train_on_batch(x, np.arange(40) % 3)
+misses = {name: sum(getattr(kernels, name).stats.cache_misses.values()) for name in kernels.SECOND_COMPILER.names}
+print(json.dumps({"misses": misses, "weights": [w.tolist() for w in model.get_weights()]}))
+"""
+
+
+@pytest.mark.skipif(numba.config.DISABLE_JIT, reason="nothing is compiled")
+def test_the_first_step_is_the_same_on_one_core_and_on_two_which_share_the_kernels(tmp_path):
+    def first_step(threads):
+        own = {"NUMBA_CACHE_DIR": str(tmp_path / threads), "TINYNET_NUM_THREADS": threads}
+        ran = subprocess.run(
+            [sys.executable, "-c", FIRST_STEP], env={**os.environ, **own}, capture_output=True, text=True, check=True
+        )
+        return json.loads(ran.stdout)
+
+    alone, shared = first_step("1"), first_step("2")
+    assert set(alone["misses"].values()) == {1}
+    assert set(shared["misses"].values()) == {0}
+    assert alone["weights"] == shared["weights"]

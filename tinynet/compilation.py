@@ -1,11 +1,21 @@
-"""What is done about Python while Numba compiles kernels."""
+"""What is done while Numba compiles kernels: Python's garbage collector waits, and another process helps."""
 
 from __future__ import annotations
 
+import atexit
 import gc
+import os
+import subprocess
+import sys
+from collections.abc import Collection
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 from numba.core import event
+from numba.core.caching import FunctionCache
+
+from tinynet.parallel import default_num_threads
 
 
 class PausedCollector(event.Listener):
@@ -40,3 +50,78 @@ class PausedCollector(event.Listener):
 def pause_collector_for(module: str) -> None:
     """From now on, pause the garbage collector while functions of this module are compiled."""
     event.register("numba:compile", PausedCollector(module))  # type: ignore[no-untyped-call]
+
+
+class SecondCompiler:
+    """Another process that compiles some functions while this one compiles others, where there are cores for both.
+
+    Numba compiles one function at a time. What the other process has compiled, this one finds in the cache on disk,
+    just as in any later run. If that process can't be started or fails, this one compiles everything itself.
+
+    Args:
+        program: the module to run, as in ``python -m``, with a dtype as its argument. It prints the name of each
+            function that it has compiled, on a line of its own.
+        names: of the functions that it compiles.
+        begins_with: names of functions; once one of these has to be compiled here, the program is started.
+    """
+
+    def __init__(self, program: str, names: Collection[str], begins_with: Collection[str]):
+        self.program, self.names, self.begins_with = program, names, begins_with
+        self._process: subprocess.Popen[str] | None = None
+        self._was_started = False
+        self._compiled: set[str] = set()
+
+    def share(self, dispatcher: Any) -> None:
+        """Let this function, compiled by ``numba.njit(cache=True)``, be one of those that are shared out."""
+        dispatcher._cache = SharedCache(dispatcher.py_func, self)
+
+    def start(self, dtype: str) -> None:
+        """Run the program, unless it was before or there is but one core to work on."""
+        if self._was_started or default_num_threads() == 1:
+            return
+        self._was_started = True
+        if getattr(sys, "frozen", False) or not sys.executable:  # no interpreter that takes a module's name
+            return
+        folders = [*filter(None, sys.path), str(Path(__file__).parents[1])]
+        with suppress(OSError):
+            self._process = subprocess.Popen(
+                [sys.executable, "-P", "-m", self.program, dtype],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                env={**os.environ, "PYTHONPATH": os.pathsep.join(folders)},
+                text=True,
+            )
+            atexit.register(self.stop)
+
+    def wait_for(self, name: str) -> None:
+        """Wait until the program, if it runs, has compiled the function of this name, if it is one of its own."""
+        while self._process is not None and name in self.names and name not in self._compiled:
+            assert self._process.stdout is not None
+            line = self._process.stdout.readline()
+            self._compiled.add(line.strip())
+            if not line:
+                self.stop()
+
+    def stop(self) -> None:
+        """End the program, if it still runs."""
+        process, self._process = self._process, None
+        if process is not None:
+            process.kill()
+            process.communicate()
+
+
+class SharedCache(FunctionCache):
+    """A function's cache on disk, into which another process may be writing."""
+
+    def __init__(self, function: Any, second: SecondCompiler):
+        super().__init__(function)  # type: ignore[no-untyped-call]
+        self._function_name, self._second = function.__name__, second
+
+    def load_overload(self, signature: Any, target: Any) -> Any:
+        """What is in the cache for a signature, or None; Numba asks before it compiles."""
+        self._second.wait_for(self._function_name)
+        compiled = super().load_overload(signature, target)  # type: ignore[no-untyped-call]
+        if compiled is None and self._function_name in self._second.begins_with:
+            self._second.start(str(signature[0].dtype))
+        return compiled

@@ -25,7 +25,7 @@ from numba import types
 from numba.core import cgutils, config
 from numba.extending import intrinsic, lower_builtin, overload, type_callable
 
-from tinynet.compilation import pause_collector_for
+from tinynet.compilation import SecondCompiler, pause_collector_for
 
 Array = npt.NDArray[Any]
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -34,6 +34,11 @@ uint = np.uintp
 # "contract" allows fused multiply-add and nothing else: NaN and infinity stay what they are.
 SETTINGS: dict[str, Any] = {"nogil": True, "fastmath": {"contract"}, "error_model": "numpy", "no_cfunc_wrapper": True}
 pause_collector_for(__name__)
+SECOND_COMPILER = SecondCompiler(
+    "tinynet.backward_kernels",
+    ("sum_patches", "add_filters", "sum_channels", "sgd", "softmax_cross_entropy", "relu_backward"),
+    begins_with=("convolve", "winograd"),
+)
 
 
 def _vector_bytes(features: Mapping[str, bool]) -> int:
@@ -82,9 +87,12 @@ def jit(function: Function, **others: Any) -> Function:
     """Compile on first use, keeping the machine code on disk where a folder for it can be written."""
     settings = SETTINGS | others
     try:
-        return numba.njit(cache=True, **settings)(function)  # type: ignore[no-any-return]
+        kernel = numba.njit(cache=True, **settings)(function)
     except RuntimeError:  # Numba found no writable cache folder: compile anew in each process
         return numba.njit(**settings)(function)  # type: ignore[no-any-return]
+    if not config.DISABLE_JIT:  # type: ignore[attr-defined]
+        SECOND_COMPILER.share(kernel)
+    return kernel  # type: ignore[no-any-return]
 
 
 def short_jit(function: Function) -> Function:
