@@ -6,7 +6,7 @@
 
 All three print the same table. The search itself is scikit-learn's: because ``SequentialClassifier`` is one of its
 estimators, joblib can send each of the search's fits to Dask. Each fit trains on one thread, so two workers keep two
-cores busy. The functions in ``tinynet/kernels.py`` are compiled, or read from Numba's cache, in the first fit of each
+cores busy. The functions in ``tinynet.kernels`` are compiled, or read from Numba's cache, in the first fit of each
 worker; later fits find them in memory.
 
 Needs ``pip install 'tinynet[dask]'``, except with ``--without-dask``.

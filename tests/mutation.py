@@ -83,7 +83,19 @@ FILES = {
     "parallel.py": "test_parallel.py",
     "training.py": "test_layer.py test_interrupt.py test_resuming.py::test_epochs_that_end_early_are_not_counted",
     "reference.py": "test_kernels.py test_max_pooling2d.py test_average_pooling2d.py test_convolution.py",
-    "kernels.py": "test_kernels.py test_max_pooling2d.py test_average_pooling2d.py test_convolution.py",
+    "kernels/activations.py": "test_kernels.py",
+    "kernels/common.py": "test_kernels.py test_convolution.py",
+    "kernels/convolution.py": "test_kernels.py test_convolution.py",
+    "kernels/convolution_winograd.py": "test_kernels.py test_convolution.py",
+    "kernels/network.py": "test_kernels.py",
+    "kernels/optimizers.py": "test_kernels.py",
+    "kernels/patches.py": "test_kernels.py test_convolution.py",
+    "kernels/pooling.py": "test_kernels.py test_max_pooling2d.py test_average_pooling2d.py",
+    "kernels/products.py": "test_kernels.py",
+    "kernels/settings.py": "test_kernels.py",
+    "kernels/sparse.py": "test_kernels.py test_convolution.py",
+    "kernels/tiles.py": "test_kernels.py test_convolution.py",
+    "kernels/vectors.py": "test_kernels.py",
 }
 
 # What survives these meets the tests of how the files work together, without those that take seconds where nothing is
@@ -96,7 +108,7 @@ WIDER = (
     "not one_two_and_three_threads and not two_models and not nested_models and not predict_is_forward"
     " and not (Sequential and finite_differences)",
 )
-# The definitions of kernels.py that exist only where there is compilation, so that their mutants are compiled; and the
+# The definitions of kernels that exist only where there is compilation, so that their mutants are compiled; and the
 # kernels that need each.
 COMPILED = {
     r"_write_add_runs.*": "sum_patches or add_filters",
@@ -105,7 +117,7 @@ COMPILED = {
     r"_write_all_zero": "convolve",
     r"_products_of(.write)?": "convolve or matmul or winograd",
     r"_writer_of_terms.*|_pixels_of_.*|_weights_of_.*|_write_two_by_two.*": "winograd",
-    r"|_Code.*|_Vector\b.*|_compiled_as.*": "sum_patches or add_filters or convolve or matmul or max_pool or winograd"
+    r"|Code.*|Vector\b.*|compiled_as.*": "sum_patches or add_filters or convolve or matmul or max_pool or winograd"
     " or release_the_gil",
 }
 JIT = ("jit", "short_jit")
@@ -231,11 +243,12 @@ class Copy:
         stages = [own, WIDER]
         if mutant.file == "layers/convolution.py":
             stages = [own]
-        if mutant.file in ("kernels.py", "reference.py"):
+        is_kernel = mutant.file.startswith("kernels/")
+        if is_kernel or mutant.file == "reference.py":
             its_name = ("tests/test_kernels.py", "-k", f"test_a_kernel and {mutant.definition or 'none'}")
             stages = [its_name, own]
         its_kernels = [names for definition, names in COMPILED.items() if re.fullmatch(definition, mutant.definition)]
-        compiled = mutant.file == "kernels.py" and its_kernels != []
+        compiled = is_kernel and its_kernels != []
         if compiled:
             stages = [("tests/test_kernels.py", "-k", f"(test_a_kernel or test_kernels) and ({its_kernels[0]})")]
         for tests in stages:

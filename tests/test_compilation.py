@@ -14,8 +14,10 @@ import numpy as np
 import pytest
 from numba.core import event
 
-from tinynet import backward_kernels, kernels
-from tinynet.compilation import PausedCollector, SecondCompiler
+from tinynet import kernels
+from tinynet.kernels import backward, compilation
+from tinynet.kernels.compilation import PausedCollector, SecondCompiler
+from tinynet.kernels.settings import SECOND_COMPILER
 
 
 @pytest.fixture(params=[True, False])
@@ -33,7 +35,7 @@ def of(module):
 
 
 def test_the_collector_waits_until_the_outermost_function_is_compiled(was_enabled):
-    collector, own = PausedCollector("own"), of("own")
+    collector, own = PausedCollector("own"), of("own.file")
     collector.on_start(own)
     assert not gc.isenabled()
     collector.on_start(own)
@@ -43,8 +45,8 @@ def test_the_collector_waits_until_the_outermost_function_is_compiled(was_enable
     assert gc.isenabled() == was_enabled
 
 
-def test_functions_of_other_modules_do_not_matter(was_enabled):
-    collector, own, other = PausedCollector("own"), of("own"), of("other")
+def test_functions_of_other_packages_do_not_matter(was_enabled):
+    collector, own, other = PausedCollector("own"), of("own.file"), of("owner.file")
     collector.on_start(other)
     assert gc.isenabled() == was_enabled
     collector.on_start(own)
@@ -169,7 +171,7 @@ def test_a_program_that_still_runs_is_ended_with_this_process(second, tmp_path):
         f"open({str(tmp_path / 'ran')!r}, 'w').write('-')", "print('first', flush=True)", "time.sleep(60)"
     )
     script = (
-        "from tinynet.compilation import SecondCompiler\n"
+        "from tinynet.kernels.compilation import SecondCompiler\n"
         "compiler = SecondCompiler('program', ('first', 'last'), ())\n"
         "compiler.start('float32')\n"
         "compiler.wait_for('first')\n"
@@ -187,41 +189,81 @@ def test_a_program_that_still_runs_is_ended_with_this_process(second, tmp_path):
     compiler.stop()  # one that never ran
 
 
-@pytest.mark.skipif(numba.config.DISABLE_JIT, reason="nothing is compiled")
-def test_what_the_other_process_has_compiled_is_found_in_the_cache(second, tmp_path, monkeypatch):
+SHARED = """
+import numba
+from tinynet.kernels.compilation import SecondCompiler
+
+COMPILER = SecondCompiler("program", ("first", "last"), begins_with=("leader",))
+
+"""
+
+
+@pytest.fixture
+def shared_functions(tmp_path, monkeypatch):
+    """Imports functions by name, some of which a program may compile for this process."""
     monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path / "cache"))
     monkeypatch.setattr(numba.config, "CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.setenv("TINYNET_NUM_THREADS", "2")
+    monkeypatch.syspath_prepend(tmp_path)
     names = "leader", "first", "last", "other"
-    functions = "".join(f"@numba.njit(cache=True)\ndef {name}(x):\n    return x + 1\n\n" for name in names)
-    (tmp_path / "shared_functions.py").write_text(f"import numba\n\n{functions}")
-    calls = (f"functions.{name}(np.ones(2, sys.argv[1])); print({name!r}, flush=True)" for name in ("first", "last"))
-    compiler = second("import numpy as np", "import shared_functions as functions", *calls)
-    functions = importlib.import_module("shared_functions")
-    for name in names:
-        compiler.share(getattr(functions, name))
+    functions = (
+        f"@numba.njit(cache=True)\ndef {name}(x):\n    return x + 1\n\nCOMPILER.share({name})\n" for name in names
+    )
+    (tmp_path / "shared_functions.py").write_text(SHARED + "\n".join(functions))
+    monkeypatch.delitem(sys.modules, "shared_functions", raising=False)
+    return lambda: {name: getattr(importlib.import_module("shared_functions"), name) for name in names}
 
+
+def found_and_not(function):
+    """How often Numba has found it in the cache, and how often not."""
+    return sum(function.stats.cache_hits.values()), sum(function.stats.cache_misses.values())
+
+
+@pytest.mark.skipif(numba.config.DISABLE_JIT, reason="nothing is compiled")
+def test_what_the_other_process_has_compiled_is_found_in_the_cache(second, shared_functions):
+    calls = (f"{name}(np.ones(2, sys.argv[1])); print({name!r}, flush=True)" for name in ("first", "last"))
+    second("import numpy as np", "from shared_functions import first, last", *calls)
+    functions = shared_functions()
     x = np.ones(2, np.float32)
-    for name in names:
-        assert getattr(functions, name)(x).tolist() == [2, 2]
-    assert functions.last(x.astype(float)).tolist() == [2, 2]  # of another dtype, which it was not asked for
-    found = {
-        name: (sum(stats.cache_hits.values()), sum(stats.cache_misses.values()))
-        for name in names
-        for stats in [getattr(functions, name).stats]
-    }
+    for function in functions.values():
+        assert function(x).tolist() == [2, 2]
+    assert functions["last"](x.astype(float)).tolist() == [2, 2]  # a dtype that the program was not told
+    found = {name: found_and_not(function) for name, function in functions.items()}
     assert found == {"leader": (0, 1), "first": (1, 0), "last": (1, 1), "other": (0, 1)}
+
+
+@pytest.mark.skipif(numba.config.DISABLE_JIT, reason="nothing is compiled")
+@pytest.mark.parametrize("is_changed", [False, True])
+def test_what_was_compiled_from_other_files_is_not_used(shared_functions, tmp_path, is_changed):
+    helper = tmp_path / "helper.py"
+    helper.touch()
+    other = shared_functions()["other"].py_func
+    compiler = importlib.import_module("shared_functions").COMPILER
+
+    def anew():
+        compilation._stamp_of.cache_clear()
+        function = numba.njit(cache=True)(other)
+        compiler.share(function)
+        assert function(np.ones(2)).tolist() == [2, 2]
+        return found_and_not(function)
+
+    assert anew() == (0, 1)
+    if is_changed:
+        helper.write_text("# another one")
+    assert anew() == ((0, 1) if is_changed else (1, 0))
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_the_program_prints_the_names_of_the_kernels_that_it_compiles(capsys, dtype):
-    backward_kernels.main(dtype)
-    assert tuple(capsys.readouterr().out.split()) == kernels.SECOND_COMPILER.names
+    backward.main(dtype)
+    assert tuple(capsys.readouterr().out.split()) == SECOND_COMPILER.names
 
 
 FIRST_STEP = """
 import json
 import numpy as np
 from tinynet import Sequential, kernels
+from tinynet.kernels.settings import SECOND_COMPILER
 from tinynet.layers import Conv2D, Dense, Flatten, Input, MaxPooling2D
 
 images = [Input((14, 14, 1)), Conv2D(16, 3, activation="relu"), MaxPooling2D()]
@@ -230,7 +272,7 @@ model = Sequential([*images, Dense(9, activation="relu"), Dense(3, activation="s
 model.compile("sgd", "sparse_categorical_crossentropy")
 x = np.random.default_rng(0).random((40, 14, 14, 1), np.float32)
 model.train_on_batch(x, np.arange(40) % 3)
-misses = {name: sum(getattr(kernels, name).stats.cache_misses.values()) for name in kernels.SECOND_COMPILER.names}
+misses = {name: sum(getattr(kernels, name).stats.cache_misses.values()) for name in SECOND_COMPILER.names}
 print(json.dumps({"misses": misses, "weights": [w.tolist() for w in model.get_weights()]}))
 """
 

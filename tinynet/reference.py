@@ -1,6 +1,6 @@
-"""The sliding-window maths of convolution and pooling in plain NumPy: read this before ``kernels.py``.
+"""The sliding-window maths of convolution and pooling in plain NumPy: read this before ``kernels``.
 
-Each function here has a twin of the same name in ``kernels.py``, which computes the same numbers faster; the tests
+Each function here has a twin of the same name in ``kernels``, which computes the same numbers faster; the tests
 run both on the same random shapes. Data is NHWC: (n images, h rows, w columns, c channels). A window of k_h x k_w
 moves in steps of s_h, s_w, and takes out_h x out_w positions. Every function writes its result into an array that it is
 given (the last arguments). After these are the formulas of losses and optimizers, and at the end a network of several.

@@ -21,7 +21,7 @@ class Step(NamedTuple):
     """A kernel, from the layer's input to an array of its output's shape, or from there on to another.
 
     Attributes:
-        kind: which kernel, as ``kernels.py`` numbers them.
+        kind: which kernel, as ``kernels.network`` numbers them.
         W, b: the layer's own arrays, not copies, where it has some.
         least: what the weighted sums are at least: 0 makes it a ReLU.
         window, pads: where a window slides over the input.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import functools
 import gc
 import os
 import subprocess
@@ -13,43 +14,44 @@ from pathlib import Path
 from typing import Any
 
 from numba.core import event
-from numba.core.caching import FunctionCache
+from numba.core.caching import FunctionCache, IndexDataCacheFile
 
 from tinynet.parallel import default_num_threads
 
 
 class PausedCollector(event.Listener):
-    """Pauses Python's garbage collector while functions of one module are compiled.
+    """Pauses Python's garbage collector while functions of one package are compiled.
 
     It would look again and again through all that Numba is building, to find that nothing of it is garbage yet: that is
     a tenth of the time.
     """
 
-    def __init__(self, module: str):
-        self.module = module
+    def __init__(self, package: str):
+        self.package = package
         self._depth = 0  # one function may have another compiled; Numba's lock keeps other threads out meanwhile
         self._was_enabled = False
 
     def on_start(self, event: Any) -> None:
-        if self._is_of_module(event):
+        if self._is_of_package(event):
             if self._depth == 0:
                 self._was_enabled = gc.isenabled()
                 gc.disable()
             self._depth += 1
 
     def on_end(self, event: Any) -> None:
-        if self._is_of_module(event):
+        if self._is_of_package(event):
             self._depth -= 1
             if self._depth == 0 and self._was_enabled:
                 gc.enable()
 
-    def _is_of_module(self, event: Any) -> bool:
-        return bool(event.data["dispatcher"].py_func.__module__ == self.module)
+    def _is_of_package(self, event: Any) -> bool:
+        module: str = event.data["dispatcher"].py_func.__module__
+        return module.startswith(f"{self.package}.")
 
 
-def pause_collector_for(module: str) -> None:
-    """From now on, pause the garbage collector while functions of this module are compiled."""
-    event.register("numba:compile", PausedCollector(module))  # type: ignore[no-untyped-call]
+def pause_collector_for(package: str) -> None:
+    """From now on, pause the garbage collector while functions of this package are compiled."""
+    event.register("numba:compile", PausedCollector(package))  # type: ignore[no-untyped-call]
 
 
 class SecondCompiler:
@@ -82,7 +84,7 @@ class SecondCompiler:
         self._was_started = True
         if getattr(sys, "frozen", False) or not sys.executable:  # no interpreter that takes a module's name
             return
-        folders = [*filter(None, sys.path), str(Path(__file__).parents[1])]
+        folders = [*filter(None, sys.path), str(Path(__file__).parents[2])]
         with suppress(OSError):
             self._process = subprocess.Popen(
                 [sys.executable, "-P", "-m", self.program, dtype],
@@ -112,11 +114,19 @@ class SecondCompiler:
 
 
 class SharedCache(FunctionCache):
-    """A function's cache on disk, into which another process may be writing."""
+    """A function's cache on disk, into which another process may be writing.
+
+    What was compiled from other files than there are now is not used. (Numba itself looks only at the file that the
+    function is in, and not at those of the functions that it calls.)
+    """
 
     def __init__(self, function: Any, second: SecondCompiler):
         super().__init__(function)  # type: ignore[no-untyped-call]
         self._function_name, self._second = function.__name__, second
+        files = _stamp_of(Path(function.__code__.co_filename).parent)
+        self._cache_file = IndexDataCacheFile(  # type: ignore[no-untyped-call]
+            self.cache_path, self._impl.filename_base, (self._impl.locator.get_source_stamp(), files)
+        )
 
     def load_overload(self, signature: Any, target: Any) -> Any:
         """What is in the cache for a signature, or None; Numba asks before it compiles."""
@@ -125,3 +135,9 @@ class SharedCache(FunctionCache):
         if compiled is None and self._function_name in self._second.begins_with:
             self._second.start(str(signature[0].dtype))
         return compiled
+
+
+@functools.cache
+def _stamp_of(folder: Path) -> list[tuple[str, int, int]]:
+    """The Python files of a folder, with their times and sizes."""
+    return [(path.name, path.stat().st_mtime_ns, path.stat().st_size) for path in sorted(folder.glob("*.py"))]

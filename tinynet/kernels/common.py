@@ -1,0 +1,82 @@
+"""What several kernels do: make room, copy, add padding, compare."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numba.core import cgutils
+
+from tinynet.kernels.settings import PITCH, Array, inline, jit, uint
+from tinynet.kernels.vectors import Code, compiled_as
+
+
+@jit
+def aligned(size: Any, dtype: Any) -> Array:
+    """Room for ``size`` numbers that begins where a vector should: an unaligned one takes twice as long to load."""
+    room = np.empty(size + uint(64), dtype)
+    skip = uint(-room.ctypes.data % 64 // room.itemsize)
+    return room[skip : skip + size]
+
+
+@inline
+def zeroed(size: Any, dtype: Any) -> Array:
+    """``aligned``, with zeros in it."""
+    room = aligned(size, dtype)
+    room[:] = 0
+    return room
+
+
+@inline
+def to_pitch(size: Any) -> Any:
+    """``size`` numbers with what is missing to a multiple of PITCH."""
+    return (size + uint(PITCH - 1)) // uint(PITCH) * uint(PITCH)
+
+
+def _write_copy_run(code: Code, source: Any, s: Any, count: Any, target: Any, t: Any) -> None:
+    build = code.builder
+    cgutils.raw_memcpy(build, build.gep(target, [t]), build.gep(source, [s]), count, code.bytes)  # type: ignore[no-untyped-call]
+
+
+@compiled_as(_write_copy_run)
+def copy_run(source: Array, s: Any, count: Any, target: Array, t: Any) -> None:
+    """Copy ``count`` numbers from source[s] on to target[t] on."""
+    for r in range(count):
+        target[t + r] = source[s + r]
+
+
+@inline
+def copy_rows(source: Array, rows: Any, row: Any, target: Array, pitch: Any) -> None:
+    """Copy rows that lie side by side, so that they begin ``pitch`` apart."""
+    for i in range(rows):
+        copy_run(source, i * row, row, target, i * pitch)
+
+
+@inline
+def pad(x: Array, first: int, end: int, pads: Any, room: Array) -> None:
+    """Copy images ``first`` to ``end`` of ``x`` into a room with zeros around each, which are there already."""
+    _, h, w, c = x.shape
+    (top, bottom), (left, right) = pads
+    source, line = x.ravel(), uint(w * c)
+    s = uint(first * h) * line
+    for image in range(end - first):
+        for i in range(h):
+            t = uint(((image * (top + h + bottom) + top + i) * (left + w + right) + left) * c)
+            copy_run(source, s, line, room, t)
+            s += line
+
+
+@inline
+def list_starts(starts: Array, out_h: Any, out_w: Any, next_row: Any, next_column: Any) -> None:
+    """Write where in an image the patch under each position of a window begins."""
+    p = uint(0)
+    for i in range(out_h):
+        for j in range(out_w):
+            starts[p] = uint(i * next_row + j * next_column)
+            p += uint(1)
+
+
+@inline
+def better(value: Any, best: Any) -> Any:
+    """Whether ``value`` takes the place of ``best`` as the largest: the first NaN wins."""
+    return (value > best) | ((value != value) & (best == best))

@@ -1,0 +1,130 @@
+"""A convolution that reads its patches where they lie, without a patch matrix."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from llvmlite import ir
+from numba.core import cgutils
+
+from tinynet.kernels.common import aligned, copy_rows, copy_run, list_starts, pad, to_pitch, zeroed
+from tinynet.kernels.settings import TILE, Array, inline, jit, uint
+from tinynet.kernels.tiles import list_tiles, multiply_tile
+from tinynet.kernels.vectors import Code, compiled_as
+
+BLANK = 48  # numbers of an image's row, which are looked at before they are multiplied: they may all be zero
+PADDED_BYTES = 1 << 17  # of images with zeros around them
+
+
+@jit
+def convolve(x: Array, W: Array, b: Array, y: Array, s_h: int, s_w: int, pads: Any, least: float) -> None:
+    """Twin: ``reference.convolve``. TILE patches at once are read where they lie, in an image with zeros around it."""
+    n, h, w, c = x.shape
+    _, out_h, out_w, filters = y.shape
+    k_h, k_w, _, _ = W.shape
+    (top, bottom), (left, right) = pads
+    run, runs, width, positions = uint(k_w * c), uint(k_h), uint(filters), out_h * out_w
+    pitch = to_pitch(width)
+    weights = aligned(runs * run * pitch, W.dtype)
+    copy_rows(W.ravel(), runs * run, width, weights, pitch)
+    bias, smallest = b.ravel(), x.dtype.type(least)
+    is_thin = (uint(TILE - 1) * uint(s_w * c) + run) <= uint(BLANK) and _is_finite(W.ravel())
+
+    padded_h, padded_w = top + h + bottom, left + w + right
+    images = min(n, max(1, PADDED_BYTES // (padded_h * padded_w * c * x.itemsize)))
+    size, row = padded_h * padded_w * c, uint(padded_w * c)
+    room = zeroed(uint(images * size if size > h * w * c else 0), x.dtype)
+    tiles = np.empty(images * positions // TILE + 1, np.uintp)
+    starts = np.empty(max(images * positions, TILE), np.uintp)
+    list_starts(starts, out_h, out_w, s_h * padded_w * c, s_w * c)
+    for i in range(positions, len(starts)):  # after all images, what is missing to a tile
+        starts[i] = starts[i - positions] + uint(size if i < images * positions else 0)
+
+    products = y.ravel()
+    for first in range(0, n, images):
+        chunk = min(images, n - first)
+        source, target = x.ravel()[first * size :], products[first * positions * filters :]
+        if room.size:
+            pad(x, first, first + chunk, pads, room)
+            source = room
+        end = uint(chunk * positions)
+        if end < uint(TILE):
+            target = np.empty(uint(TILE) * width, y.dtype)
+        count = list_tiles(tiles, end)
+        if is_thin:
+            count = _leave_out_blank(source, starts, tiles[:count], runs, row, run, bias, smallest, target)
+        for tile in range(count):
+            p = tiles[tile]
+            patches, matrix, to = (p, runs, row, run), (uint(0), pitch, uint(0)), (p * width, width, width)
+            multiply_tile(source, starts, *patches, weights, *matrix, bias, smallest, target, *to)
+        if end < uint(TILE):
+            copy_run(target, uint(0), end * width, products, uint(first * positions) * width)
+
+
+@inline
+def _leave_out_blank(
+    source: Array,
+    starts: Array,
+    tiles: Array,
+    runs: Any,
+    row: Any,
+    run: Any,
+    bias: Array,
+    least: Any,
+    target: Array,
+) -> Any:
+    """Leave those tiles out of the list whose patches are all zero, and write what comes of them; how many are left.
+
+    Much of an image of one channel may be an empty background.
+    """
+    width, is_blank = uint(len(bias)), np.empty(1, np.uint8)
+    centre, count = runs // uint(2) * row + run // uint(2), uint(0)
+    blank = np.empty(uint(TILE) * width, target.dtype)
+    for r in range(uint(TILE) * width):
+        blank[r] = least if bias[r % width] <= least else bias[r % width]
+    for i in tiles:
+        first = starts[i]
+        span = starts[i + uint(TILE - 1)] + run - first
+        is_blank[0] = 0
+        if span <= uint(BLANK) and source[first + centre] == 0:
+            _all_zero(source, first, runs, row, span, is_blank)
+        if is_blank[0]:
+            for r in range(uint(TILE) * width):
+                target[i * width + r] = blank[r]
+        else:
+            tiles[count] = i
+            count += uint(1)
+    return count
+
+
+@inline
+def _is_finite(numbers: Array) -> bool:
+    """Whether none is NaN or infinite: then their products with zeros are zero, and may be left out."""
+    finite = True
+    for number in numbers:
+        finite &= number - number == 0
+    return finite
+
+
+def _write_all_zero(code: Code, x: Any, start: Any, runs: Any, next_run: Any, run: Any, answer: Any) -> None:
+    build, bits = code.builder, ir.VectorType(ir.IntType(1), code.lanes)
+    found = code.variable(ir.Constant(bits, [0] * code.lanes))
+    with cgutils.for_range(build, runs) as i:
+        first = build.add(start, build.mul(i.index, next_run))
+        for k, vectors in code.blocks(run, 1):
+            for vector in vectors:
+                numbers = vector.load(x, build.add(first, k))
+                build.store(build.or_(build.load(found), build.fcmp_unordered("!=", numbers, vector.zeros)), found)
+    any_found = code.call(f"vector.reduce.or.v{code.lanes}i1", ir.IntType(1), build.load(found))
+    build.store(build.zext(build.not_(any_found), answer.type.pointee), answer)
+
+
+@compiled_as(_write_all_zero)
+def _all_zero(x: Array, start: Any, runs: Any, next_run: Any, run: Any, answer: Array) -> None:
+    """Write into answer[0] whether all numbers of some runs are zero, which begin ``next_run`` apart."""
+    answer[0] = 1
+    for i in range(runs):
+        for k in range(run):
+            if x[start + i * next_run + k] != 0:
+                answer[0] = 0

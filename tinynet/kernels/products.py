@@ -1,0 +1,107 @@
+"""The matrix products of dense layers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from tinynet.kernels.common import aligned, copy_run, to_pitch, zeroed
+from tinynet.kernels.settings import COLUMNS, TILE, Array, jit, uint
+from tinynet.kernels.tiles import multiply_tile_and_fetch
+
+LINES = 4  # of the cache, 64 bytes each, in which so many columns may lie
+ROWS = 48  # that are transposed at a time
+
+
+@jit
+def vecmat(x: Array, W: Array, b: Array, y: Array, least: float) -> None:
+    """Twin: ``reference.vecmat``. The rows of W, each times a number of x, are added up eight at a time.
+
+    A large W is read from memory, and that many places at once bring it as fast as it comes.
+    """
+    size, columns, smallest = uint(W.shape[0]), uint(W.shape[1]), y.dtype.type(least)
+    numbers, weights, target = x.ravel(), W.ravel(), y.ravel()
+    for i in range(columns):
+        target[i] = b[i]
+    whole = size - size % uint(8)
+    for k in range(uint(0), whole, uint(8)):
+        x_0, x_1, x_2, x_3 = numbers[k], numbers[k + uint(1)], numbers[k + uint(2)], numbers[k + uint(3)]
+        x_4, x_5, x_6, x_7 = numbers[k + uint(4)], numbers[k + uint(5)], numbers[k + uint(6)], numbers[k + uint(7)]
+        row, half = k * columns, uint(4) * columns
+        for i in range(row, row + columns):
+            two = x_0 * weights[i] + x_1 * weights[i + columns]
+            four = two + (x_2 * weights[i + uint(2) * columns] + x_3 * weights[i + uint(3) * columns])
+            j = i + half
+            two = x_4 * weights[j] + x_5 * weights[j + columns]
+            others = two + (x_6 * weights[j + uint(2) * columns] + x_7 * weights[j + uint(3) * columns])
+            target[i - row] += four + others
+    for k in range(whole, size):
+        for i in range(columns):
+            target[i] += numbers[k] * weights[k * columns + i]
+    for i in range(columns):
+        target[i] = smallest if target[i] <= smallest else target[i]
+
+
+@jit
+def matmul(x: Array, W: Array, b: Array, y: Array, x_transposed: bool, W_transposed: bool, least: float) -> None:
+    """Twin: ``reference.matmul``. The columns of a transposed x are laid out as rows, ROWS of them at a time.
+
+    With a transposed W it is computed as (W @ x.T).T: it would take longer to transpose W, which is large.
+    """
+    smallest, none = y.dtype.type(least), y.dtype.type(-np.inf)
+    zeros = zeroed(uint(x.shape[0] if W_transposed else y.shape[1]), y.dtype)
+    if W_transposed:
+        rows, size, columns = uint(x.shape[0]), uint(x.shape[1]), uint(len(W))
+        factor, room = np.empty((size, rows), x.dtype), np.empty((ROWS, rows), x.dtype)
+        for row in range(rows):
+            for k in range(size):
+                factor[k, row] = x[row, k]
+        target, products = y.ravel(), room.ravel()
+        for begin in range(uint(0), columns, uint(ROWS)):
+            count = min(uint(ROWS), columns - begin)
+            _multiply(W.ravel(), begin * size, size, factor, zeros, room[:count], none)
+            for row in range(rows):
+                t = row * columns + begin
+                for i in range(count):
+                    value = products[i * rows + row] + b[begin + i]
+                    target[t + i] = smallest if value <= smallest else value
+    elif x_transposed:
+        size, rows = uint(x.shape[0]), uint(x.shape[1])
+        source, pitch = x.ravel(), to_pitch(size)
+        panel = aligned(uint(ROWS) * pitch, x.dtype)
+        for begin in range(uint(0), rows, uint(ROWS)):
+            count = min(uint(ROWS), rows - begin)
+            for k in range(size):
+                s = k * rows + begin
+                for row in range(count):
+                    panel[row * pitch + k] = source[s + row]
+            _multiply(panel, uint(0), pitch, W, b, y[begin : begin + count], smallest)
+    else:
+        _multiply(x.ravel(), uint(0), uint(x.shape[1]), W, b, y, smallest)
+
+
+@jit
+def _multiply(source: Array, start: Any, next_start: Any, W: Array, b: Array, y: Array, least: Any) -> None:
+    """The rows from source[start] on, times W, plus b, at least ``least``: some columns at a time, which stay in cache.
+
+    TILE rows at once; the last TILE of them overlap others where need be. While some columns are multiplied, the next
+    ones are fetched, a cache line of each for every tile: if W is too large for the cache, that takes most of the time.
+    """
+    size, columns = W.shape
+    rows, one, pitch = uint(len(y)), uint(1), uint(columns)
+    room = y if rows >= uint(TILE) else np.empty((TILE, columns), y.dtype)
+    weights, target = W.ravel(), room.ravel()
+    starts = np.empty(len(room), np.uintp)
+    for i in range(uint(len(room))):
+        starts[i] = start + min(i, rows - one) * next_start
+    for column in range(0, columns, COLUMNS):
+        matrix, args = (one, one, uint(size), weights, uint(column), pitch), (b[column:], least, target)
+        width = uint(min(COLUMNS, columns - column))
+        for tile in range(uint(0), uint(len(room)), uint(TILE)):
+            row: Any = min(tile, uint(len(room) - TILE))
+            next_w = uint(COLUMNS) + tile // uint(TILE) % uint(LINES) * uint(64 // W.itemsize)
+            t = row * pitch + uint(column)
+            multiply_tile_and_fetch(source, starts, row, *matrix, next_w, *args, t, pitch, width)
+    if rows < uint(TILE):
+        copy_run(target, uint(0), uint(y.size), y.ravel(), uint(0))

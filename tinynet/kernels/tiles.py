@@ -1,0 +1,112 @@
+"""TILE rows times a matrix at once: the innermost loop of convolutions and of dense layers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from numba.core import cgutils
+
+from tinynet.kernels.settings import SUMS, TILE, VECTOR_BYTES, Array, inline, uint
+from tinynet.kernels.vectors import Code, compiled_as
+
+
+@inline
+def list_tiles(tiles: Array, positions: Any) -> Any:
+    """Write which tiles there are, the first of TILE neighbouring positions each, and return how many.
+
+    The last one overlaps others where need be.
+    """
+    count = uint(0)
+    for p in range(uint(0), positions, uint(TILE)):
+        tiles[count] = min(p, max(positions, uint(TILE)) - uint(TILE))
+        count += uint(1)
+    return count
+
+
+def _products_of(rows: int, *, ahead: bool = False) -> Any:
+    """The function that multiplies some rows with a matrix at once; with ``ahead``, it fetches what it is told to."""
+
+    def write(
+        code: Code,
+        x: Any,
+        starts: Any,
+        p: Any,
+        runs: Any,
+        next_run: Any,
+        run: Any,
+        W: Any,
+        w: Any,
+        pitch: Any,
+        next_w: Any,
+        b: Any,
+        least: Any,
+        y: Any,
+        t: Any,
+        next_t: Any,
+        width: Any,
+    ) -> None:
+        build = code.builder
+        corners = [build.gep(x, [code.element(starts, build.add(p, code.integer(i)))]) for i in range(rows)]
+        for r, vectors in code.blocks(width, min(4, SUMS // rows), halves=VECTOR_BYTES == 64 and not ahead):
+            sums = [[code.variable(vector.load(b, r)) for vector in vectors] for _ in corners]
+            place = code.variable(build.add(w, r))
+            with cgutils.for_range(build, runs) as i:
+                run_starts = [build.gep(corner, [build.mul(i.index, next_run)]) for corner in corners]
+                with cgutils.for_range(build, run) as k:
+                    factors = [vector.load(W, build.load(place)) for vector in vectors]
+                    if ahead:
+                        code.fetch(W, build.add(build.load(place), next_w))
+                    for start, totals in zip(run_starts, sums, strict=True):
+                        number = code.element(start, k.index)
+                        for vector, total, factor in zip(vectors, totals, factors, strict=True):
+                            code.add_product(total, vector.splat(number), factor)
+                    build.store(build.add(build.load(place), pitch), place)
+            for i, totals in enumerate(sums):
+                to = build.add(build.add(t, r), build.mul(next_t, code.integer(i)))
+                for vector, total in zip(vectors, totals, strict=True):
+                    vector.store(code.at_least(vector.splat(least), build.load(total)), y, to)
+
+    @compiled_as(write)
+    def multiply_rows(
+        x: Array,
+        starts: Array,
+        p: Any,
+        runs: Any,
+        next_run: Any,
+        run: Any,
+        W: Array,
+        w: Any,
+        pitch: Any,
+        next_w: Any,
+        b: Array,
+        least: Any,
+        y: Array,
+        t: Any,
+        next_t: Any,
+        width: Any,
+    ) -> None:
+        """Write the row at starts[p] of x, times W, plus b, to y[t]; the next row to y[t + next_t], and so on.
+
+        What is below ``least`` becomes that. A row of x is ``runs`` runs of ``run`` numbers, which begin
+        ``next_run`` apart. The matrix begins at W[w], its rows are ``pitch`` apart, and ``width`` numbers of each are
+        used. (The number ``next_w`` after each of these is fetched into the cache, where that is wanted.)
+        """
+        for i in range(uint(rows)):
+            to = t + i * next_t
+            for r in range(width):
+                y[to + r] = b[r]
+            place = w
+            for j in range(runs):
+                start = starts[p + i] + j * next_run
+                for k in range(run):
+                    for r in range(width):
+                        y[to + r] += x[start + k] * W[place + r]
+                    place += pitch
+            for r in range(width):
+                y[to + r] = least if y[to + r] <= least else y[to + r]
+
+    return multiply_rows
+
+
+multiply_tile = _products_of(TILE)
+multiply_tile_and_fetch = _products_of(TILE, ahead=True)
