@@ -918,7 +918,7 @@ def test_threads_are_woken_only_for_what_is_worth_it(monkeypatch, worth_threads,
 @pytest.mark.parametrize("num_threads", [1, 2])
 @pytest.mark.parametrize("entry", [(0, 0), (9, 2)])
 @pytest.mark.parametrize("number", [np.nan, np.inf])
-def test_sums_of_outer_products_are_looked_at_part_by_part(monkeypatch, num_threads, entry, number):
+def test_gradients_are_looked_at_and_sums_of_outer_products_part_by_part(monkeypatch, num_threads, entry, number):
     monkeypatch.setattr(training, "PART_SIZE", 6)
     monkeypatch.setattr(training, "WORTH_THREADS", 1)
     left, right = np.ones((4, 10)), np.ones((4, 3))
@@ -927,8 +927,9 @@ def test_sums_of_outer_products_are_looked_at_part_by_part(monkeypatch, num_thre
         "good": OuterProducts(np.ones((4, 10)), np.ones((4, 3))),
         "bad": OuterProducts(left, right),
         "b": np.ones(3),
+        "bad b": np.array([1.0, number, 2.0]),
     }
-    assert training.add_up(grads, num_threads) == {"good"}
+    assert training.add_up(grads, num_threads) == {"good", "b"}
     assert np.isfinite(grads["good"]).all()
     assert not np.isfinite(grads["bad"][entry])
 

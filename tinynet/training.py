@@ -63,7 +63,7 @@ class BatchResult:
     loss: float
     metrics: list[float]
     grads: dict[str, Any]  # arrays, or OuterProducts that are still to be added up
-    finite: set[str] = field(default_factory=set)  # the names of gradients that are known to be
+    finite: set[str] = field(default_factory=set)  # the names of gradients that are known to be so
 
     def add(self, other: BatchResult) -> None:
         """Add the sums of other samples to these."""
@@ -141,7 +141,7 @@ def run_batch(model: Sequential, x: Array, classes: Array, *, gradients: bool) -
 def add_up(grads: dict[str, Any], num_threads: int) -> set[str]:
     """Replace each ``OuterProducts`` with its sum, of which the threads work out some rows each.
 
-    Returns the names of those whose sum is finite: while it is in the cache, looking at it costs little.
+    Returns the names of the gradients that are finite: while they are in the cache, looking at them costs little.
     """
     parts: list[tuple[OuterProducts, Array, slice, Array]] = []
     names: list[str] = []
@@ -152,6 +152,7 @@ def add_up(grads: dict[str, Any], num_threads: int) -> set[str]:
             for rows in batches(len(total), math.ceil(len(total) / math.ceil(total.size / PART_SIZE))):
                 parts.append((grad, right, rows, total[rows]))
                 names.append(key)
+    wrong = {key for key, grad in grads.items() if key not in names and not _all_finite(grad)}
 
     @np.errstate(over="ignore", invalid="ignore")
     def add_part(part: tuple[OuterProducts, Array, slice, Array]) -> bool:
@@ -161,7 +162,8 @@ def add_up(grads: dict[str, Any], num_threads: int) -> set[str]:
 
     large = sum(total.size for *_, total in parts) > WORTH_THREADS
     finite = parallel.run_all(add_part, parts, num_threads if large else 1)
-    return set(names) - {name for name, is_finite in zip(names, finite, strict=True) if not is_finite}
+    wrong |= {name for name, is_finite in zip(names, finite, strict=True) if not is_finite}
+    return grads.keys() - wrong
 
 
 def train_step(model: Sequential, x: Array, classes: Array, where: str = "on this batch") -> BatchResult:
@@ -182,8 +184,10 @@ def train_step(model: Sequential, x: Array, classes: Array, where: str = "on thi
 
 def refuse_divergence(model: Sequential, x: Array, result: BatchResult, where: str) -> None:
     """Raise DivergenceError unless the loss and all gradients of the batch ``x`` are finite."""
-    unknown = (name for name in result.grads if name not in result.finite)
-    wrong = next((name for name in unknown if not _all_finite(result.grads[name])), None)
+    unknown, wrong = [name for name in result.grads if name not in result.finite], None
+    if unknown:
+        with parallel.single_threaded_blas():
+            wrong = next((name for name in unknown if not _all_finite(result.grads[name])), None)
     if math.isfinite(result.loss):
         if wrong is None:
             return
@@ -202,7 +206,8 @@ def refuse_divergence(model: Sequential, x: Array, result: BatchResult, where: s
 
 
 def _all_finite(array: Array) -> bool:
-    return bool(np.isfinite(array).all())
+    """Whether none is NaN or infinite: these show in the sum of squares, which is sooner had; but so do large ones."""
+    return math.isfinite(np.vdot(array, array)) or bool(np.isfinite(array).all())
 
 
 def train(

@@ -81,12 +81,14 @@ def shares_products(W: Array, window: Window, out: Shape) -> bool:
     It makes outputs in tiles of 2x2, the last of which may stick out.
     """
     k_h, k_w, c, filters = W.shape
-    if window.strides != (1, 1) or k_h not in kernels.TAPS or k_w not in kernels.TAPS:
+    if c < MANY_CHANNELS or filters < MANY_FILTERS or window.strides != (1, 1):
+        return False
+    if k_h not in kernels.TAPS or k_w not in kernels.TAPS:
         return False
     terms_h, terms_w = (kernels.FIRST_TERMS[taps][-1] for taps in (k_h, k_w))
     products = math.prod(math.ceil(size / 2) for size in out) * terms_h * terms_w
     are_fewer: bool = products <= WORTH_SHARING * math.prod(out) * k_h * k_w
-    return are_fewer and c >= MANY_CHANNELS and filters >= MANY_FILTERS
+    return are_fewer
 
 
 def convolve(x: Array, W: Array, b: Array, window: Window, pads: Pads, least: float) -> Array:

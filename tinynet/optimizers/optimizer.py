@@ -144,12 +144,12 @@ class Optimizer:
                         f"{owner}: {name} has shape {w.shape}, but had {remembered.shape} in earlier steps; "
                         "give every model an optimizer of its own."
                     )
-        lr = self.learning_rate
+        lr, slots = self.learning_rate, self.slots_in_use()
         for name, w in params.items():
             in_rows, g = _in_rows(w, w.dtype), _in_rows(grads[name], w.dtype)
             if self.weight_decay:
                 kernels.decay(in_rows, lr * self.weight_decay)
-            self.update(in_rows, g, lr, *(self._remembered(slot, name, w) for slot in self.slots_in_use()))
+            self.update(in_rows, g, lr, *(self._remembered(slot, name, w) for slot in slots))
             if not w.flags.c_contiguous:
                 w[...] = in_rows
         self.iterations += 1
@@ -175,4 +175,6 @@ class Optimizer:
 
 def _in_rows(array: Array, dtype: np.dtype[Any]) -> Array:
     """``array`` row by row in memory, as kernels need it: itself, or a copy."""
+    if array.flags.c_contiguous and array.dtype == dtype:
+        return array
     return np.ascontiguousarray(array, dtype).reshape(array.shape)
