@@ -58,7 +58,8 @@ class SecondCompiler:
     """Another process that compiles some functions while this one compiles others, where there are cores for both.
 
     Numba compiles one function at a time. What the other process has compiled, this one finds in the cache on disk,
-    just as in any later run. If that process can't be started or fails, this one compiles everything itself.
+    just as in any later run. If that process can't be started or fails, or where TINYNET_NUM_THREADS is 1, this one
+    compiles everything itself.
 
     Args:
         program: the module to run, as in ``python -m``, with a dtype as its argument. It prints the name of each
