@@ -85,7 +85,8 @@ class SecondCompiler:
         self._was_started = True
         if getattr(sys, "frozen", False) or not sys.executable:  # no interpreter that takes a module's name
             return
-        folders = [*filter(None, sys.path), str(Path(__file__).parents[2])]
+        folders = [folder for folder in sys.path if folder and isinstance(folder, str)]  # Python ignores others
+        folders.append(str(Path(__file__).parents[2]))
         with suppress(OSError):
             self._process = subprocess.Popen(
                 [sys.executable, "-P", "-m", self.program, dtype],
