@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 from llvmlite import ir
-from numba.core import cgutils
 
 from tinynet.kernels.common import aligned, copy_rows, copy_run, list_starts, pad, to_pitch, zeroed
 from tinynet.kernels.settings import TILE, Array, inline, jit, uint
@@ -110,8 +109,8 @@ def _is_finite(numbers: Array) -> bool:
 def _write_all_zero(code: Code, x: Any, start: Any, runs: Any, next_run: Any, run: Any, answer: Any) -> None:
     build, bits = code.builder, ir.VectorType(ir.IntType(1), code.lanes)
     found = code.variable(ir.Constant(bits, [0] * code.lanes))
-    with cgutils.for_range(build, runs) as i:
-        first = build.add(start, build.mul(i.index, next_run))
+    with code.loop(code.integer(0), runs) as i:
+        first = build.add(start, build.mul(i, next_run))
         for k, vectors in code.blocks(run, 1):
             for vector in vectors:
                 numbers = vector.load(x, build.add(first, k))

@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 from llvmlite import ir
-from numba.core import cgutils
 
 from tinynet.kernels.common import aligned, copy_run, to_pitch, zeroed
 from tinynet.kernels.settings import PITCH, TILE, Array, inline, jit, uint
@@ -177,7 +176,7 @@ def _writer_of_terms(
             begins = [build.add((evens, odds)[i % 2], further) for i, further in enumerate(steps)]
             order = [code.element(numbers, build.add(n, code.integer(i))) for i in range(FIRST_TERMS[number][KINDS])]
             targets = [build.add(t, build.mul(next_t, place)) for place in order]
-            with cgutils.for_range_slice(build, code.integer(0), count, code.integer(code.lanes)) as (r, _):
+            with code.loop(code.integer(0), count, code.lanes) as r:
                 values = [vector.load(x, build.add(begin, r)) for begin in begins]
                 groups = [three(build, half, *values[: 3 + more])]
                 if number == 5:

@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 from llvmlite import ir
-from numba.core import cgutils
 
 from tinynet.kernels.common import better
 from tinynet.kernels.settings import VECTOR_BYTES, Array, jit, uint
@@ -152,7 +151,7 @@ def _write_max_of_fours(
     build, one = code.builder, ir.Constant(ir.IntType(32), 1)
     for channel, vectors in code.blocks(channels, 2, halves=VECTOR_BYTES == 64):
         corner, start, to = code.variable(first), code.variable(s), code.variable(t)
-        with cgutils.for_range(build, count):
+        with code.loop(code.integer(0), count):
             here, below = build.load(corner), build.add(build.load(corner), w)
             corners = here, build.add(here, one), below, build.add(below, one)
             begin = build.add(build.load(start), channel)

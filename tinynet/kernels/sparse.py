@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba.core import cgutils
 
 from tinynet.kernels.common import aligned, copy_run, list_starts, pad, to_pitch, zeroed
 from tinynet.kernels.settings import SUMS, VECTOR_BYTES, Array, inline, jit, short_jit, uint
@@ -261,7 +260,7 @@ def _write_add_runs(
             here = [build.add(build.add(t, r), build.mul(next_t, code.integer(i))) for i in range(runs)]
             sums = [[code.variable(vector.load(target, to)) for vector in vectors] for to in here]
             begins = [build.add(build.add(s, r), build.mul(next_s, code.integer(i))) for i in range(runs)]
-            with cgutils.for_range_slice(build, first, end, code.integer(1)) as (k, _):
+            with code.loop(first, end) as k:
                 place, value = code.element(places, k), code.element(values, k)
                 for begin, totals in zip(begins, sums, strict=True):
                     start = build.add(begin, place)

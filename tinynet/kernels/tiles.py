@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from numba.core import cgutils
-
 from tinynet.kernels.settings import SUMS, TILE, VECTOR_BYTES, Array, inline, uint
 from tinynet.kernels.vectors import Code, compiled_as
 
@@ -50,14 +48,14 @@ def _products_of(rows: int, *, ahead: bool = False) -> Any:
         for r, vectors in code.blocks(width, min(4, SUMS // rows), halves=VECTOR_BYTES == 64 and not ahead):
             sums = [[code.variable(vector.load(b, r)) for vector in vectors] for _ in corners]
             place = code.variable(build.add(w, r))
-            with cgutils.for_range(build, runs) as i:
-                run_starts = [build.gep(corner, [build.mul(i.index, next_run)]) for corner in corners]
-                with cgutils.for_range(build, run) as k:
+            with code.loop(code.integer(0), runs) as i:
+                run_starts = [build.gep(corner, [build.mul(i, next_run)]) for corner in corners]
+                with code.loop(code.integer(0), run) as k:
                     factors = [vector.load(W, build.load(place)) for vector in vectors]
                     if ahead:
                         code.fetch(W, build.add(build.load(place), next_w))
                     for start, totals in zip(run_starts, sums, strict=True):
-                        number = code.element(start, k.index)
+                        number = code.element(start, k)
                         for vector, total, factor in zip(vectors, totals, factors, strict=True):
                             code.add_product(total, vector.splat(number), factor)
                     build.store(build.add(build.load(place), pitch), place)

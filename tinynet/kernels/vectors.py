@@ -8,6 +8,7 @@ Python is compiled itself.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -64,6 +65,18 @@ class Code:
     def integer(self, value: int) -> Any:
         return ir.Constant(ir.IntType(64), value)
 
+    @contextlib.contextmanager
+    def loop(self, start: Any, end: Any, step: int = 1) -> Iterator[Any]:
+        """A loop over the integers from start to end, which LLVM does not unroll: most have few rounds."""
+        build = self.builder
+        with cgutils.for_range_slice(build, start, end, self.integer(step)) as (index, _):
+            yield index
+            body = build.block
+        module = build.module
+        settings = ir.values.MDValue(module, (), name=str(len(module.metadata)))
+        settings.operands = (settings, module.add_metadata(["llvm.loop.unroll.disable"]))  # LLVM wants itself first
+        body.terminator.set_metadata("llvm.loop", settings)
+
     def variable(self, value: Any) -> Any:
         """A variable; LLVM keeps it in a register."""
         place = cgutils.alloca_once(self.builder, value.type)  # type: ignore[no-untyped-call]
@@ -95,7 +108,7 @@ class Code:
         ``halves``, and in blocks of one or two, a last one that is less than half full is half as long.
         """
         build, lanes = self.builder, self.lanes
-        with cgutils.for_range_slice(build, self.integer(0), width, self.integer(most * lanes)) as (start, _):
+        with self.loop(self.integer(0), width, most * lanes) as start:
             left = build.sub(width, start)
             case = build.udiv(build.add(left, self.integer(lanes - 1)), self.integer(lanes))
             kinds = {i: (i, lanes) for i in range(1, most)}
