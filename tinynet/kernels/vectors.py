@@ -72,9 +72,9 @@ class Code:
         with cgutils.for_range_slice(build, start, end, self.integer(step)) as (index, _):
             yield index
             body = build.block
-        module = build.module
-        settings = ir.values.MDValue(module, (), name=str(len(module.metadata)))
-        settings.operands = (settings, module.add_metadata(["llvm.loop.unroll.disable"]))  # LLVM wants itself first
+        disabled = build.module.add_metadata(["llvm.loop.unroll.disable"])
+        settings = build.module.add_metadata([disabled])
+        settings.operands = (settings, disabled)  # LLVM wants the settings of a loop to begin with themselves
         body.terminator.set_metadata("llvm.loop", settings)
 
     def variable(self, value: Any) -> Any:
