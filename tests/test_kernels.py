@@ -25,6 +25,7 @@ from hypothesis import strategies as st
 from tinynet import kernels, reference
 from tinynet.kernels import common, convolution, convolution_winograd, network, products, sparse
 from tinynet.kernels import settings as kernel_settings
+from tinynet.kernels.vectors import Vector, compiled_as
 from tinynet.layers.window import Window
 
 Array = np.ndarray
@@ -803,3 +804,28 @@ def test_the_vectors_are_those_of_the_processor(monkeypatch, features, expected)
         with monkeypatch.context() as patch:
             patch.setattr(numba.config, setting, 1)
             assert kernel_settings._vector_bytes(features) == 0
+
+
+@pytest.mark.skipif(not kernels.VECTOR_BYTES, reason="there is no vector code: its Python is compiled instead, or run")
+def test_loops_of_vector_code_are_not_unrolled():
+    def write(code, x, y, count):
+        vector = Vector(code, code.lanes, 0)
+        total = code.variable(vector.load(y, code.integer(0)))
+        with code.loop(code.integer(0), count) as i:
+            code.add_product(total, vector.load(x, i), vector.load(x, i))
+        vector.store(code.builder.load(total), y, code.integer(0))
+
+    @compiled_as(write)
+    def add_squares(x, y, count):
+        """Lane by lane, add the squares of ``count`` vectors, each of which begins one number after the other."""
+
+    @numba.njit
+    def kernel(x, y, count):
+        add_squares(x, y, count)
+
+    count, lanes = 30, kernels.VECTOR_BYTES // 4
+    x, y = np.arange(count + lanes, dtype=np.float32), np.ones(lanes, np.float32)
+    kernel(x, y, count)
+    np.testing.assert_array_equal(y, [1 + (x[lane : lane + count] ** 2).sum() for lane in range(lanes)])
+    (code,) = kernel.inspect_asm().values()
+    assert code.count("fmadd") == 1
