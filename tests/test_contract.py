@@ -23,7 +23,7 @@ from strategies import Recipe, lay_out, normal
 
 from tinynet import layers
 from tinynet.gradient_check import check_gradients
-from tinynet.layers import Layer, dense
+from tinynet.layers import Layer, outer_products
 from tinynet.layers.outer_products import OuterProducts
 from tinynet.layers.pooled_gradient import whole
 from tinynet.models import Sequential
@@ -231,14 +231,14 @@ def test_a_batch_is_its_samples_one_by_one_and_gradients_are_sums(name, data, se
 
 
 @every_layer
-@pytest.mark.parametrize("large", [0, dense.LARGE])
+@pytest.mark.parametrize("large", [0, outer_products.LARGE])
 @given(data=st.data(), seed=draw.seeds, n=draw.batch_sizes)
 def test_gradients_that_are_added_up_later_are_the_same(name, large, data, seed, n):
     recipe = data.draw(LAYERS[name])
     layer = recipe.build(seed)
     x, dy = batch(recipe, layer, seed, n)
     dx, grads = run(layer, x, dy)[1:]
-    with mock.patch.object(dense, "LARGE", large):
+    with mock.patch.object(outer_products, "LARGE", large):
         unsummed_dx, unsummed = layer.backward_unsummed(dy, layer.forward(x)[1])
     products = {key: grad for key, grad in unsummed.items() if isinstance(grad, OuterProducts)}
     summed = {key: grad.left().T @ grad.right() for key, grad in products.items()}

@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 
 from tinynet.initializers import Constant
-from tinynet.layers import Dense, ReLU
-from tinynet.layers import dense as dense_module
+from tinynet.layers import Dense, ReLU, outer_products
 from tinynet.layers.outer_products import OuterProducts
 
 X = np.array([[1.0, 2.0], [3.0, 4.0]])
@@ -45,7 +44,7 @@ def test_gradients():
 
 @pytest.mark.parametrize(("large", "later"), [(6, True), (7, False)])
 def test_the_gradient_of_many_weights_is_added_up_later(monkeypatch, large, later):
-    monkeypatch.setattr(dense_module, "LARGE", large)
+    monkeypatch.setattr(outer_products, "LARGE", large)
     layer, dy = dense(), np.array([[1.0, 0.0, 0.0], [0.0, 10.0, 100.0]])
     _, cache = layer.forward(X)
     dx, grads = layer.backward_unsummed(dy, cache)

@@ -23,7 +23,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tinynet import kernels, reference
-from tinynet.kernels import common, convolution, convolution_winograd, network, products, sparse
+from tinynet.kernels import calls, common, convolution, convolution_winograd, products, sparse
 from tinynet.kernels import settings as kernel_settings
 from tinynet.kernels.vectors import Vector, compiled_as
 from tinynet.layers.window import Window
@@ -234,49 +234,13 @@ def adam(s: Setting) -> list[Any]:
     return [w, g, m, v * v, s.one_of([0.0, 0.5, 2.0]), beta_1, beta_2, s.one_of([1e-7, 0.5])]
 
 
-def run_steps(s: Setting) -> list[Any]:
-    """A convolution, ReLU and pooling, and then what may not be added up exactly or is a matrix product; or some of it.
+def divide(s: Setting) -> list[Any]:
+    return [s.numbers(s.n * s.h, special=True), s.one_of([1, 3, 128])]
 
-    The setting keeps what the table has the addresses of.
-    """
-    first = s.one_of([None, kernels.CONVOLVE, kernels.WINOGRAD])
-    if first == kernels.WINOGRAD:
-        s.size, s.strides = (s.one_of(kernels.TAPS), s.one_of(kernels.TAPS)), (1, 1)
-    window, shape, s.kept, steps = Window(s.size, s.strides, "same"), (s.h, s.w, s.c), [], []
 
-    def step(kind: int, *own: Array, least: float = -math.inf, pads: Pads = NO_PADS) -> None:
-        nonlocal shape
-        before, (h, w, c), around = shape, shape, (sum(pads[0]), sum(pads[1]))
-        if kind in (kernels.CONVOLVE, kernels.WINOGRAD, kernels.MAX_POOL, kernels.AVERAGE_POOL):
-            h, w = window.output_size(around[0] + h, around[1] + w)
-        shape = (h, w, own[1].size if own else c)
-        s.kept += own
-        addresses = [array.ctypes.data for array in own] or [0, 0]
-        steps.append(
-            (kind, kernels.machine_code(kind, s.dtype), before, shape, *addresses, least, s.size, s.strides, pads)
-        )
-
-    def pool(kind: int) -> None:
-        step(kind, pads=window.pads("test", shape))
-
-    if first is not None:
-        W, b = s.numbers(*s.size, s.c, s.filters), s.numbers(s.filters)
-        step(first, W, b, least=s.least, pads=window.pads("test", shape))
-    if s.one_of([True, False]):
-        step(kernels.RELU)
-    if s.one_of([True, False]):
-        pool(kernels.MAX_POOL)
-    last = s.one_of([kernels.RELU, kernels.AVERAGE_POOL, kernels.SOFTMAX, kernels.MATMUL, kernels.VECMAT])
-    if last == kernels.AVERAGE_POOL:
-        pool(last)
-    elif last in (kernels.MATMUL, kernels.VECMAT):
-        shape = (1, 1, math.prod(shape))
-        step(last, s.numbers(shape[2], s.filters), s.numbers(s.filters), least=s.least)
-    else:
-        step(last)
-    n = 1 if last == kernels.VECMAT else s.one_of([s.n, network.TOGETHER + s.n])
-    x = s.numbers(n, s.h * s.w * s.c, zeros=s.zeros, special=first != kernels.WINOGRAD)
-    return [np.array(steps, kernels.STEP), x, s.numbers(len(x), math.prod(shape))]
+def jump_if_dense(s: Setting) -> list[Any]:
+    x = s.numbers(s.n * s.h, zeros=s.zeros, special=True)
+    return [x, s.one_of([-1, 0, len(x) // 2, len(x)]), 7, np.array([3])]
 
 
 TWINS: dict[str, Callable[[Setting], list[Any]]] = {
@@ -302,7 +266,8 @@ TWINS: dict[str, Callable[[Setting], list[Any]]] = {
     "decay": decay,
     "sgd": sgd,
     "adam": adam,
-    "run_steps": run_steps,
+    "divide": divide,
+    "jump_if_dense": jump_if_dense,
 }
 
 
@@ -311,8 +276,6 @@ def ulps(name: str, arguments: list[Any]) -> int:
 
     NumPy's exponential and the compiler's are off by some ulps, and the sum of k of them is rounded k times.
     """
-    if name == "run_steps" and arguments[0]["kind"][-1] == kernels.SOFTMAX:
-        return 8 + int(arguments[0]["y"][-1, -1])
     return 8 + arguments[0].shape[1] if name.startswith("softmax") else 0
 
 
@@ -711,55 +674,32 @@ def functions(module: types.ModuleType) -> dict[str, Callable[..., Any]]:
 
 def test_every_kernel_has_a_twin_and_is_in_the_table():
     found = functions(kernels)
-    del found["machine_code"]
     assert found.keys() == TWINS.keys()
     assert functions(reference).keys() >= TWINS.keys()
     for name, kernel in found.items():
         assert kernel.__doc__.startswith(f"Twin: ``reference.{name}``")
 
 
-@pytest.mark.skipif(numba.config.DISABLE_JIT, reason="plain Python raises what it raises")
-def test_a_step_that_fails_is_noticed():
-    """Kernels fail where there is no memory for their rooms; this one does for other reasons."""
-
-    @numba.njit
-    def fail(x):
-        if x[0] > 0:
-            raise ValueError
-
-    @numba.njit
-    def call(address, x):
-        network._call(fail, address, x)
-        return x[0]
-
-    x = np.zeros(1)
-    fail(x)
-    (compiled,) = fail.overloads.values()
-    address = compiled.library.get_pointer_to_function(compiled.fndesc.llvm_func_name)
-    assert call(address, x) == 0
-    with pytest.raises(MemoryError, match="no memory left"):
-        call(address, x + 1)
-
-
 @pytest.mark.skipif(numba.config.DISABLE_JIT, reason="there is no machine code")
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_steps_run_the_machine_code_that_layers_run(dtype):
-    """The types for which a kernel is compiled to be called by its address are those that layers call it with."""
-    for kind, name in enumerate(
-        ["convolve", "matmul", "vecmat", "max_pool", "average_pool", "relu", "softmax", "winograd"]
-    ):
-        kernel = getattr(kernels, name)
-        address = kernels.machine_code(kind, dtype)
-        arguments = TWINS[name](a_setting(dtype))
-        if name == "relu":
-            arguments = [array.reshape(-1) for array in arguments]
-        before = list(kernel.overloads)
-        kernel(*arguments)
-        assert list(kernel.overloads) == before
-        assert kernels.machine_code(kind, dtype) == address != 0
+@pytest.mark.parametrize("kernel", calls.KERNELS, ids=lambda kernel: getattr(kernel, "py_func", kernel).__name__)
+def test_calls_run_the_machine_code_that_layers_run(kernel, dtype):
+    """The types for which a kernel is compiled to be called from a table are those that layers call it with."""
+    name = kernel.py_func.__name__
+    address = calls.machine_code(kernel, dtype)
+    arguments = TWINS[name](a_setting(dtype))
+    if name in ("relu", "relu_backward"):
+        arguments = [array.reshape(-1) for array in arguments]
+    if name == "softmax_cross_entropy":
+        arguments[1] = arguments[1].astype(np.intp)
+    assert calls.table_of([(kernel, arguments)], dtype).shape == (1, calls.WORDS), "they fit into a row"
+    before = list(kernel.overloads)
+    kernel(*arguments)
+    assert list(kernel.overloads) == before
+    assert calls.machine_code(kernel, dtype) == address != 0
 
 
-SHORT = {"count_nonzero", "sum_channels", "softmax_cross_entropy"}
+SHORT = {"count_nonzero", "divide", "jump_if_dense", "sum_channels", "softmax_cross_entropy"}
 
 
 def test_kernels_release_the_gil_unless_they_are_short_and_keep_nan():

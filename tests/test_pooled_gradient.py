@@ -185,7 +185,7 @@ def test_a_layer_with_a_backward_pass_of_its_own_trains_with_it(layer):
 
 
 def test_a_dense_layer_with_a_backward_pass_of_its_own_trains_with_it(monkeypatch):
-    monkeypatch.setattr("tinynet.layers.dense.LARGE", 0)
+    monkeypatch.setattr("tinynet.layers.outer_products.LARGE", 0)
     expected, got = both_ways(built([DoubledDense(4), Dense(2)], (3,)), draw.normal(0, (2, 3)))
     for key, grad in expected.items():
         np.testing.assert_allclose(got[key], grad, rtol=1e-12, atol=1e-12)

@@ -23,7 +23,7 @@ ways = pytest.mark.parametrize("by_kernel", [False, True])
 
 
 def forced(by_kernel: bool) -> Any:
-    both = dict.fromkeys(["columns_stay_in_cache", "_stays_in_cache"], mock.Mock(return_value=by_kernel))
+    both = dict.fromkeys(["columns_stay_in_cache", "stays_in_cache"], mock.Mock(return_value=by_kernel))
     return mock.patch.multiple(products, **both)
 
 
@@ -92,7 +92,7 @@ def test_no_rows_are_left_to_blas_because_the_kernels_read_one_at_least():
 def test_which_factors_must_stay_in_the_cache():
     """Those whose rows are multiplied, and then those whose columns are taken some at a time."""
     x, W, dy = integers(0, 9, 5), integers(1, 5, 3), integers(3, 9, 3)
-    with mock.patch.object(products, "_stays_in_cache", return_value=False) as asked:
+    with mock.patch.object(products, "stays_in_cache", return_value=False) as asked:
         products.times_transposed(dy, W)
         products.transposed_times(x, dy, np.empty((5, 3), np.float32))
     for call, factors in zip(asked.call_args_list, [(W, dy.T), (x.T, dy)], strict=True):
@@ -114,9 +114,9 @@ def test_which_factors_must_stay_in_the_cache():
 def test_the_kernel_multiplies_where_its_columns_stay_in_the_cache(rows, size, dtype, stays):
     left, right = np.empty((rows, size), dtype), np.empty((size, 2), dtype)
     with mock.patch.multiple(kernels, VECTOR_BYTES=32, TILE=8, COLUMNS=48):
-        assert products._stays_in_cache(left, right) == stays
+        assert products.stays_in_cache(left, right) == stays
     with mock.patch.multiple(kernels, VECTOR_BYTES=0, TILE=8, COLUMNS=48):
-        assert not products._stays_in_cache(left, right), "without vectors BLAS is faster"
+        assert not products.stays_in_cache(left, right), "without vectors BLAS is faster"
 
 
 @pytest.mark.parametrize("parts", [1, 3])

@@ -13,7 +13,18 @@ from threadpoolctl import threadpool_info, threadpool_limits
 
 from tinynet import parallel, training
 from tinynet.callbacks import Callback
-from tinynet.layers import Activation, Conv2D, Dense, Flatten, Input, Layer, Linear, MaxPooling2D, Softmax, dense
+from tinynet.layers import (
+    Activation,
+    Conv2D,
+    Dense,
+    Flatten,
+    Input,
+    Layer,
+    Linear,
+    MaxPooling2D,
+    Softmax,
+    outer_products,
+)
 from tinynet.layers.outer_products import OuterProducts
 from tinynet.losses import SparseCategoricalCrossentropy, softmax_cross_entropy
 from tinynet.models import Sequential
@@ -476,11 +487,11 @@ def test_numbers_too_large_show_in_the_loss_without_a_warning(num_threads):
     assert not np.isfinite(loss)
 
 
-@pytest.mark.parametrize("large", [0, dense.LARGE])
+@pytest.mark.parametrize("large", [0, outer_products.LARGE])
 @pytest.mark.parametrize("part_size", [1, 7, 1 << 16])
 @pytest.mark.parametrize("num_threads", [1, 2])
 def test_a_batch_cut_into_waves_and_shards_gives_the_gradients_of_the_whole(monkeypatch, num_threads, part_size, large):
-    monkeypatch.setattr(dense, "LARGE", large)
+    monkeypatch.setattr(outer_products, "LARGE", large)
     monkeypatch.setattr(training, "PART_SIZE", part_size)
     monkeypatch.setattr(training, "WORTH_THREADS", 1)
     model = cnn(num_threads).astype(np.float64)
@@ -497,10 +508,10 @@ def test_a_batch_cut_into_waves_and_shards_gives_the_gradients_of_the_whole(monk
         np.testing.assert_allclose(grad, expected[key], rtol=1e-9, atol=1e-12, err_msg=key)
 
 
-@pytest.mark.parametrize("large", [0, dense.LARGE])
+@pytest.mark.parametrize("large", [0, outer_products.LARGE])
 @pytest.mark.parametrize("batch_size", [33, 100, 300])
 def test_one_two_and_three_threads_give_the_same_bits(monkeypatch, batch_size, large):
-    monkeypatch.setattr(dense, "LARGE", large)
+    monkeypatch.setattr(outer_products, "LARGE", large)
     monkeypatch.setattr(training, "WORTH_THREADS", 1)
     results = []
     for num_threads in (1, 2, 3):
@@ -908,7 +919,7 @@ def test_threads_are_woken_only_for_what_is_worth_it(monkeypatch, worth_threads,
     monkeypatch.setattr(parallel, "run_all", note)
     monkeypatch.setattr(training, "WORTH_THREADS", worth_threads)
     monkeypatch.setattr(training, "PART_SIZE", 16)
-    monkeypatch.setattr(dense, "LARGE", 0)
+    monkeypatch.setattr(outer_products, "LARGE", 0)
     model = mlp()
     model.num_threads = 3
     model.train_on_batch(X, Y)
@@ -948,7 +959,7 @@ def test_two_finite_sums_whose_sum_is_not(monkeypatch):
             grads[name][...] = np.finfo(np.float32).max
         return finite
 
-    monkeypatch.setattr(dense, "LARGE", 0)
+    monkeypatch.setattr(outer_products, "LARGE", 0)
     monkeypatch.setattr(training, "WAVE_SIZE", len(X) // 2)
     monkeypatch.setattr(training, "add_up", overflowing(large))
     model = mlp()
@@ -963,7 +974,7 @@ def test_a_finite_gradient_and_a_regularizer_whose_sum_is_not(monkeypatch):
         grads["dense/W"][...] = np.finfo(np.float32).max
         return finite
 
-    monkeypatch.setattr(dense, "LARGE", 0)
+    monkeypatch.setattr(outer_products, "LARGE", 0)
     monkeypatch.setattr(training, "add_up", overflowing(large))
     model = Sequential([Input((2,)), Dense(3, kernel_regularizer=L2(1e37))], seed=0)
     model.compile("sgd", SparseCategoricalCrossentropy(from_logits=True))

@@ -12,7 +12,6 @@ import numpy.typing as npt
 
 from tinynet import data_checks, training
 from tinynet.callbacks.callback import Callback, CallbackList, History, check_callbacks
-from tinynet.inference import Plan
 from tinynet.interrupt import Interrupted, InterruptWatch
 from tinynet.layers.layer import Array, Layer
 from tinynet.losses import LOSSES, Loss, get_loss
@@ -20,6 +19,7 @@ from tinynet.metrics import Accuracy, get_metrics
 from tinynet.network import Network
 from tinynet.optimizers import Optimizer, get_optimizer
 from tinynet.parallel import resolve_num_threads
+from tinynet.plan import Plan
 from tinynet.progress import EpochBar, EpochLine, check_verbose, report, shows_bar
 from tinynet.saving import load_model, model_file
 from tinynet.saving.file import Path

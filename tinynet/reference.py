@@ -13,7 +13,6 @@ does (K. Chellapilla, S. Puri, P. Simard, "High Performance Convolutional Neural
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
@@ -218,6 +217,12 @@ def count_nonzero(x: Array) -> int:
     return int(np.count_nonzero(x))
 
 
+def jump_if_dense(x: Array, most: int, to: int, next_row: Array) -> None:
+    """Where more than ``most`` entries of ``x`` are not zero, make ``to`` the next row of a table of calls."""
+    if np.count_nonzero(x) > most:
+        next_row[0] = to
+
+
 def max_pool(x: Array, k_h: int, k_w: int, s_h: int, s_w: int, pads: Pads, y: Array, argmax: Array) -> None:
     """Write the largest entry under each position of the window into ``y``, and where it was into ``argmax``.
 
@@ -331,6 +336,11 @@ def softmax_cross_entropy(logits: Array, classes: Array, losses: Array, dlogits:
     dlogits[rows, classes] -= 1
 
 
+def divide(x: Array, by: int) -> None:
+    """x /= by, in place."""
+    x /= by
+
+
 def decay(w: Array, share: float) -> None:
     """w = w - share * w."""
     w -= share * w
@@ -358,46 +368,3 @@ def adam(w: Array, g: Array, m: Array, v: Array, alpha: float, beta_1: float, be
     m += (1 - beta_1) * (g - m)
     v += (1 - beta_2) * (g * g - v)
     w -= alpha * m / (np.sqrt(v) + epsilon)
-
-
-def run_steps(steps: Array, x: Array, y: Array) -> None:
-    """Take samples through some of the functions above, one after another: a network's forward pass, to predict.
-
-    steps  records of ``kernels.STEP``; the kinds are numbered in the order of the lines below
-    x      (n, numbers of a sample), all shapes flattened
-    y      (n, numbers of an output)
-    """
-    for step in steps:
-        (h, w, c), y_shape = step["x"].tolist(), step["y"].tolist()
-        (k_h, k_w), (s_h, s_w), pads = step["size"].tolist(), step["strides"].tolist(), step["pads"].tolist()
-        source, target = x.reshape(len(x), h, w, c), np.empty((len(x), *y_shape), x.dtype)
-        columns, least = y_shape[-1], float(step["least"])
-        match step["kind"]:
-            case 0:
-                W = _from_address(step["W"], (k_h, k_w, c, columns), x.dtype)
-                b = _from_address(step["b"], (columns,), x.dtype)
-                convolve(source, W, b, target, s_h, s_w, pads, least)
-            case 1 | 2:
-                W = _from_address(step["W"], (c, columns), x.dtype)
-                b = _from_address(step["b"], (columns,), x.dtype)
-                matmul(x, W, b, target.reshape(len(x), columns), False, False, least)
-            case 3:
-                max_pool(source, k_h, k_w, s_h, s_w, pads, target, np.empty(target.shape, np.int32))
-            case 4:
-                average_pool(source, k_h, k_w, s_h, s_w, pads, target)
-            case 5:
-                relu(source, target)
-            case 6:
-                softmax(source.reshape(-1, c), target.reshape(-1, c))
-            case 7:
-                W = _from_address(step["W"], (k_h, k_w, c, columns), x.dtype)
-                b = _from_address(step["b"], (columns,), x.dtype)
-                winograd(source, W, b, target, pads, least)
-        x = target.reshape(len(x), -1)
-    y[...] = x
-
-
-def _from_address(address: int, shape: tuple[int, ...], dtype: Any) -> Array:
-    """The array that begins at an address."""
-    numbers: Any = np.ctypeslib.as_ctypes_type(dtype) * math.prod(shape)
-    return np.frombuffer(numbers.from_address(int(address)), dtype).reshape(shape)

@@ -21,10 +21,10 @@ import numpy.typing as npt
 
 from tinynet import parallel
 from tinynet.callbacks.callback import CallbackList
-from tinynet.inference import Plan
 from tinynet.layers.outer_products import OuterProducts
 from tinynet.layers.products import transposed_times
 from tinynet.memory import keep_freed_memory
+from tinynet.plan import Plan
 
 if TYPE_CHECKING:
     from tinynet.models import Sequential
@@ -103,8 +103,17 @@ def run_batch(model: Sequential, x: Array, classes: Array, *, gradients: bool) -
     network = model.up_to_logits(loss)
     n = len(x)
     draw = int(model.rng.integers(2**63)) if gradients and network.random else None
+    plan = _plan_of(model)
+    has_program = gradients and plan.dtype == x.dtype and plan.goes_back(model, loss)
 
     def run_shard(rows: slice) -> BatchResult:
+        done = plan.gradients(_in_rows(x[rows], x.dtype), _in_rows(classes[rows], np.intp), n) if has_program else None
+        if done is None:
+            return run_layers(rows)
+        losses, logits, grads = done
+        return result_of(rows, losses, logits, grads)
+
+    def run_layers(rows: slice) -> BatchResult:
         # A generator for each shard, of the batch's number and its own: it draws the same on whatever thread.
         rng = None if draw is None else np.random.default_rng([draw, rows.start])
         grads: dict[str, Any] = {}
@@ -114,7 +123,10 @@ def run_batch(model: Sequential, x: Array, classes: Array, *, gradients: bool) -
             if gradients:
                 dlogits /= n
                 _, grads = network.backward_unsummed(dlogits, caches, need_dx=False)
-            right = [float(metric.per_sample(classes[rows], logits).sum()) for metric in model.metrics]
+        return result_of(rows, losses, logits, grads)
+
+    def result_of(rows: slice, losses: Array, logits: Array, grads: dict[str, Any]) -> BatchResult:
+        right = [float(metric.per_sample(classes[rows], logits).sum()) for metric in model.metrics]
         return BatchResult(len(losses), float(losses.sum(dtype=np.float64)), right, grads)
 
     total: BatchResult | None = None
@@ -295,8 +307,7 @@ def _predict_batch(model: Sequential, plan: Plan, x: Array, outputs: Array) -> N
     dtype = outputs.dtype
 
     def run_plan(rows: slice) -> None:
-        samples = x[rows]  # kernels are compiled for arrays that lie in rows, and may be written
-        plan.run(samples.astype(dtype, order="C", copy=not samples.flags.behaved), outputs[rows])
+        plan.run(_in_rows(x[rows], dtype), outputs[rows])
 
     def run_forward(rows: slice) -> None:
         outputs[rows], _ = model.forward(x[rows].astype(dtype, copy=False))
@@ -308,6 +319,11 @@ def _predict_batch(model: Sequential, plan: Plan, x: Array, outputs: Array) -> N
     else:
         with parallel.single_threaded_blas():
             parallel.run_all(run_forward, pieces, num_threads)
+
+
+def _in_rows(x: Array, dtype: Any) -> Array:
+    """``x`` as kernels read it where it lies: itself, or a copy."""
+    return x.astype(dtype, order="C", copy=not x.flags.aligned)
 
 
 def _plan_of(model: Sequential) -> Plan:

@@ -5,44 +5,22 @@ runs them in parallel on different images. All arrays are of one dtype, float32 
 says otherwise. Indices are unsigned (``uint``): Numba tests a signed index for being negative at every access.
 """
 
-from tinynet.kernels.activations import relu, relu_backward, softmax, softmax_cross_entropy
+from tinynet.kernels.activations import divide, relu, relu_backward, softmax, softmax_cross_entropy
 from tinynet.kernels.convolution import convolve
 from tinynet.kernels.convolution_winograd import FIRST_TERMS, TAPS, winograd
-from tinynet.kernels.network import (
-    AVERAGE_POOL,
-    CONVOLVE,
-    MATMUL,
-    MAX_POOL,
-    RELU,
-    SOFTMAX,
-    STEP,
-    VECMAT,
-    WINOGRAD,
-    machine_code,
-    run_steps,
-)
 from tinynet.kernels.optimizers import adam, decay, sgd
 from tinynet.kernels.patches import col2im, im2col, im2col_transposed
 from tinynet.kernels.pooling import average_pool, average_pool_backward, max_pool, max_pool_backward
 from tinynet.kernels.products import matmul, vecmat
 from tinynet.kernels.settings import COLUMNS, TILE, VECTOR_BYTES
-from tinynet.kernels.sparse import add_filters, count_nonzero, sum_channels, sum_patches
+from tinynet.kernels.sparse import add_filters, count_nonzero, jump_if_dense, sum_channels, sum_patches
 
 __all__ = [
-    "AVERAGE_POOL",
     "COLUMNS",
-    "CONVOLVE",
     "FIRST_TERMS",
-    "MATMUL",
-    "MAX_POOL",
-    "RELU",
-    "SOFTMAX",
-    "STEP",
     "TAPS",
     "TILE",
-    "VECMAT",
     "VECTOR_BYTES",
-    "WINOGRAD",
     "adam",
     "add_filters",
     "average_pool",
@@ -51,15 +29,15 @@ __all__ = [
     "convolve",
     "count_nonzero",
     "decay",
+    "divide",
     "im2col",
     "im2col_transposed",
-    "machine_code",
+    "jump_if_dense",
     "matmul",
     "max_pool",
     "max_pool_backward",
     "relu",
     "relu_backward",
-    "run_steps",
     "sgd",
     "softmax",
     "softmax_cross_entropy",

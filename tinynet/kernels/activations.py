@@ -45,6 +45,14 @@ def softmax_cross_entropy(logits: Array, classes: Array, losses: Array, dlogits:
         p[t] -= p.dtype.type(1)
 
 
+@short_jit
+def divide(x: Array, by: int) -> None:
+    """Twin: ``reference.divide``."""
+    number = x.dtype.type(by)
+    for i in range(uint(x.size)):
+        x[i] /= number
+
+
 @inline
 def _exponentials(z: Array, p: Array) -> tuple[Any, Any]:
     """Write exp(z - max(z)) into ``p``; that maximum, and the sum of them."""

@@ -320,6 +320,16 @@ def count_nonzero(x: Array) -> int:
 
 
 @short_jit
+def jump_if_dense(x: Array, most: int, to: int, next_row: Array) -> None:
+    """Twin: ``reference.jump_if_dense``."""
+    count = 0
+    for i in range(uint(x.size)):
+        count += x[i] != 0
+    if count > most:
+        next_row[0] = to
+
+
+@short_jit
 def sum_channels(x: Array, sums: Array) -> None:
     """Twin: ``reference.sum_channels``. Rows of images are added up first: they are longer than a pixel."""
     n, h, w, c = x.shape

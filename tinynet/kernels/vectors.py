@@ -58,7 +58,7 @@ class Code:
     """Writes LLVM's instructions for numbers of a dtype, alone and in vectors."""
 
     def __init__(self, context: Any, builder: Any, dtype: Any):
-        self.builder, self.bytes = builder, dtype.bitwidth // 8
+        self.context, self.builder, self.dtype, self.bytes = context, builder, dtype, dtype.bitwidth // 8
         self.number = context.get_data_type(dtype)
         self.lanes = VECTOR_BYTES // self.bytes
 

@@ -88,7 +88,7 @@ class ReLU(Layer):
         return self.backward(dy, cache)  # type: ignore[return-value]
 
     def kernel_steps(self) -> list[Step] | None:
-        return [Step(kernels.RELU)]
+        return [Step(kernels.relu)]
 
 
 def _where_positive(dy: Array, y: Array) -> Array:
@@ -209,7 +209,7 @@ class Softmax(Layer):
         return y * (dy - (dy * y).sum(axis=-1, keepdims=True)), {}
 
     def kernel_steps(self) -> list[Step] | None:
-        return [Step(kernels.SOFTMAX)]
+        return [Step(kernels.softmax)]
 
     def before_softmax(self) -> Layer | None:
         return _built_like(Linear(name=self.name), self)

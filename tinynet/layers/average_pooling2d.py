@@ -53,4 +53,4 @@ class AveragePooling2D(Pooling2D):
         return dx, {}
 
     def kernel_steps(self) -> list[Step] | None:
-        return [Step(kernels.AVERAGE_POOL, window=self.window, pads=self.pads)]
+        return [Step(kernels.average_pool, window=self.window, pads=self.pads)]

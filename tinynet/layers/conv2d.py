@@ -141,5 +141,5 @@ class Conv2D(Weighted):
         assert self.output_shape is not None, "a network builds its layers first"
         if not reads_in_place(W):
             return None
-        kind = kernels.WINOGRAD if shares_products(W, self.window, self.output_shape[:2]) else kernels.CONVOLVE
-        return self.steps_from(kind, window=self.window, pads=self.pads)
+        kernel = kernels.winograd if shares_products(W, self.window, self.output_shape[:2]) else kernels.convolve
+        return self.steps_from(kernel, window=self.window, pads=self.pads)

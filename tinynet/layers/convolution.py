@@ -23,6 +23,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 
@@ -114,21 +115,33 @@ def weight_gradient(x: Array, dy: Array | PooledGradient, W_shape: Shape, window
     numbers, argmax = nonzeros(dy)
     dense = math.prod(dy.shape) * k_h * k_w * c
     if window.strides == (1, 1) and is_cheaper(x, k_h, k_w * filters, dense):
-        (top, bottom), (left, right) = pads
-        around = (k_h - 1 - top, k_h - 1 - bottom), (k_w - 1 - left, k_w - 1 - right)
         dW = np.empty(W_shape, x.dtype)
-        by_channel = dW.transpose(2, 0, 1, 3)[:, ::-1, ::-1]
-        kernels.sum_patches(numbers, argmax, dy.shape[1:3], x, NO_ARGMAX, by_channel, 1, 1, around)
+        kernels.sum_patches(*by_channel(x, numbers, argmax, dy.shape[1:3], dW, pads))
         return dW
     if is_cheaper(dy, k_h, k_w * c, dense):
         dW = np.empty(W_shape, x.dtype)
-        by_filter = dW.transpose(3, 0, 1, 2)
-        kernels.sum_patches(x, NO_ARGMAX, x.shape[1:3], numbers, argmax, by_filter, *window.strides, pads)
+        kernels.sum_patches(*by_filter(x, numbers, argmax, dW, window.strides, pads))
         return dW
     dW, dy = np.zeros((k_h * k_w * c + 1, filters), x.dtype), whole(dy)
     for images, patches in patch_matrices(pad(x, pads), window):
         dW += patches.T @ dy[images].reshape(-1, filters)
     return dW[:-1].reshape(W_shape)
+
+
+def by_channel(x: Array, dy: Array, argmax: Array, size: Shape, dW: Array, pads: Pads) -> tuple[Any, ...]:
+    """What to call ``sum_patches`` with, for the sum over the pixels of x, with stride 1, to write ``dW``.
+
+    dy is pooled from ``size`` (rows, columns), or ``argmax`` is NO_ARGMAX.
+    """
+    (top, bottom), (left, right) = pads
+    k_h, k_w, _, _ = dW.shape
+    around = (k_h - 1 - top, k_h - 1 - bottom), (k_w - 1 - left, k_w - 1 - right)
+    return dy, argmax, size, x, NO_ARGMAX, dW.transpose(2, 0, 1, 3)[:, ::-1, ::-1], 1, 1, around
+
+
+def by_filter(x: Array, dy: Array, argmax: Array, dW: Array, strides: tuple[int, int], pads: Pads) -> tuple[Any, ...]:
+    """The same for the sum over the positions of dy."""
+    return x, NO_ARGMAX, x.shape[1:3], dy, argmax, dW.transpose(3, 0, 1, 2), *strides, pads
 
 
 def bias_gradient(dy: Array | PooledGradient) -> Array:
@@ -143,14 +156,14 @@ def input_gradient(dy: Array | PooledGradient, W: Array, x_shape: Shape, window:
     """dx = col2im(dy @ W.T) without the padding, in the shape of x."""
     k_h, k_w, c, filters = W.shape
     numbers, argmax = nonzeros(dy)
-    by_filter = W.transpose(3, 0, 1, 2)
+    filters_ = W.transpose(3, 0, 1, 2)
     if is_cheaper(dy, k_h, k_w * c, math.prod(dy.shape) * k_h * k_w * c):
         dx = np.empty(x_shape, numbers.dtype)
-        kernels.add_filters(numbers, argmax, by_filter, dx, *window.strides, pads)
+        kernels.add_filters(numbers, argmax, filters_, dx, *window.strides, pads)
         return dx
     dy, n = whole(dy), len(numbers)
     padded = np.zeros((n, *padded_size(x_shape, pads), c), dy.dtype)
-    positions, weights = math.prod(dy.shape[1:3]), by_filter.reshape(filters, -1)
+    positions, weights = math.prod(dy.shape[1:3]), filters_.reshape(filters, -1)
     for images in chunks(n, positions * k_h * k_w * c * dy.itemsize):
         patches = dy[images].reshape(-1, filters) @ weights
         kernels.col2im(patches, padded[images], k_h, k_w, *window.strides)
@@ -165,7 +178,12 @@ def nonzeros(dy: Array | PooledGradient) -> tuple[Array, Array]:
 def is_cheaper(factor: Array | PooledGradient, k_h: int, run: int, dense: int) -> bool:
     """Whether k_h runs of ``run`` products for each non-zero of a factor cost less than ``dense`` products."""
     count = factor.num_nonzero if isinstance(factor, PooledGradient) else kernels.count_nonzero(factor)
-    return count * k_h * (run + RUN_START) * DENSE_SPEED < dense
+    return count <= most_nonzeros(k_h, run, dense)
+
+
+def most_nonzeros(k_h: int, run: int, dense: int) -> int:
+    """For how many non-zeros at most that is so."""
+    return (dense - 1) // (k_h * (run + RUN_START) * DENSE_SPEED)
 
 
 def chunks(n: int, bytes_per_image: int) -> Iterator[slice]:

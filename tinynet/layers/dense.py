@@ -10,15 +10,13 @@ import numpy as np
 from tinynet import kernels
 from tinynet.initializers import Initializer
 from tinynet.layers.layer import Array, Gradients, Layer, Shape, UnsummedGradients
-from tinynet.layers.outer_products import OuterProducts
+from tinynet.layers.outer_products import OuterProducts, is_large
 from tinynet.layers.pooled_gradient import PooledGradient, whole
-from tinynet.layers.products import times, times_transposed, transposed_times
+from tinynet.layers.products import sum_rows, times, times_transposed, transposed_times
 from tinynet.layers.step import Step
 from tinynet.layers.weighted import Weighted
 from tinynet.regularizers import Regularizer
 from tinynet.validation import check_int
-
-LARGE = 1 << 17  # weights, whose gradient is added up once for several shards
 
 
 class Dense(Weighted):
@@ -98,20 +96,19 @@ class Dense(Weighted):
         x, dy, dx = self._to_input(dy, cache, need_dx)
         dW = np.empty(self.params["W"].shape, x.dtype)
         transposed_times(x, dy, dW)  # x.T @ dy
-        db = dy.sum(axis=0)
+        db = sum_rows(dy)  # dy.sum(axis=0)
         return dx, self.grads_of(W=dW, b=db)
 
     def backward_unsummed(self, dy: Array | PooledGradient, cache: Any, *, need_dx: bool = True) -> UnsummedGradients:
         dy = whole(dy)
-        if self.params["W"].size < LARGE:
+        if not is_large(self.params["W"]):
             return self.backward(dy, cache, need_dx=need_dx)  # type: ignore[return-value]
         x, dy, dx = self._to_input(dy, cache, need_dx)
-        db = dy.sum(axis=0)
-        grads = {"W": OuterProducts(x, dy), "b": db}
+        grads: dict[str, Array | OuterProducts] = {"W": OuterProducts(x, dy), "b": sum_rows(dy)}
         return dx, {key: grads[key] for key in self.params}
 
     def kernel_steps(self) -> list[Step] | None:
-        return self.steps_from(kernels.MATMUL)
+        return self.steps_from(kernels.matmul)
 
     def _to_input(self, dy: Array, cache: Any, need_dx: bool) -> tuple[Array, Array, Array | None]:
         """(x, dy, dx), with dy taken back through the activation."""

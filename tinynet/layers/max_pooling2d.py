@@ -52,12 +52,11 @@ class MaxPooling2D(Pooling2D):
 
     def backward_unsummed(self, dy: Array | PooledGradient, cache: Any, *, need_dx: bool = True) -> UnsummedGradients:
         dx = self._to_winners(whole(dy), cache)
-        overlap = any(size > stride for size, stride in zip(self.window.size, self.window.strides, strict=True))
-        return dx.whole() if overlap else dx, {}
+        return dx.whole() if self.window.overlaps else dx, {}
 
     def _to_winners(self, dy: Array, cache: Any) -> PooledGradient:
         argmax, y, x_shape = cache
         return PooledGradient(self.check_gradient(dy, len(y), y.dtype), argmax, y, x_shape)
 
     def kernel_steps(self) -> list[Step] | None:
-        return [Step(kernels.MAX_POOL, window=self.window, pads=self.pads)]
+        return [Step(kernels.max_pool, window=self.window, pads=self.pads)]

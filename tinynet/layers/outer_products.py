@@ -9,6 +9,13 @@ import numpy.typing as npt
 
 Array = npt.NDArray[Any]
 
+LARGE = 1 << 17  # weights, whose gradient is added up once for several shards
+
+
+def is_large(W: Array) -> bool:
+    """Whether the gradient of these weights is to be passed on as ``OuterProducts``."""
+    return W.size >= LARGE
+
 
 class OuterProducts:
     """One outer product for each sample, of its rows in ``left`` and ``right``; the gradient is their sum.

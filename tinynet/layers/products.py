@@ -35,7 +35,7 @@ def times(x: Array, W: Array, b: Array, least: float) -> Array:
 
 def times_transposed(dy: Array, W: Array) -> Array:
     """dy @ W.T, for dy (n, columns) and W (size, columns)."""
-    if not _stays_in_cache(W, dy.T):
+    if not stays_in_cache(W, dy.T):
         dx: Array = dy @ W.T
         return dx
     dx = np.empty((len(dy), len(W)), dy.dtype)
@@ -46,11 +46,18 @@ def times_transposed(dy: Array, W: Array) -> Array:
 
 def transposed_times(x: Array, dy: Array, out: Array) -> None:
     """Write x.T @ dy into ``out`` (size, columns), for x (n, size) and dy (n, columns)."""
-    if _stays_in_cache(x.T, dy):
+    if stays_in_cache(x.T, dy):
         zeros = np.zeros(dy.shape[1], dy.dtype)
         kernels.matmul(_in_rows(x), _in_rows(dy), zeros, out, True, False, -math.inf)
     else:
         np.matmul(x.T, dy, out=out)
+
+
+def sum_rows(dy: Array) -> Array:
+    """dy.sum(axis=0), one row after another."""
+    total = np.empty(dy.shape[1], dy.dtype)
+    kernels.sum_channels(_in_rows(dy).reshape(len(dy), 1, 1, -1), total)
+    return total
 
 
 _in_rows = np.ascontiguousarray  # as kernels need their arrays: row by row
@@ -61,5 +68,6 @@ def columns_stay_in_cache(W: Array) -> bool:
     return kernels.VECTOR_BYTES > 0 and len(W) * kernels.COLUMNS * W.itemsize <= CACHE_BYTES
 
 
-def _stays_in_cache(left: Array, right: Array) -> bool:
+def stays_in_cache(left: Array, right: Array) -> bool:
+    """Whether left @ right is computed by a kernel."""
     return len(left) >= kernels.TILE and columns_stay_in_cache(right)

@@ -1,11 +1,12 @@
-"""What a layer's forward pass comes to in prediction: kernels, and what to call them with.
+"""What a layer's forward pass comes to: kernels, and what to call them with.
 
-``tinynet/inference.py`` puts those of a whole network together, to run it in one call.
+``tinynet/plan.py`` puts those of a whole network together, to run it in one call.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy.typing as npt
@@ -21,13 +22,13 @@ class Step(NamedTuple):
     """A kernel, from the layer's input to an array of its output's shape, or from there on to another.
 
     Attributes:
-        kind: which kernel, as ``kernels.network`` numbers them.
+        kernel: ``kernels.convolve``, ``winograd``, ``max_pool``, ``average_pool``, ``matmul``, ``relu`` or ``softmax``.
         W, b: the layer's own arrays, not copies, where it has some.
         least: what the weighted sums are at least: 0 makes it a ReLU.
         window, pads: where a window slides over the input.
     """
 
-    kind: int
+    kernel: Callable[..., Any]
     W: Array | None = None
     b: Array | None = None
     least: float = -math.inf

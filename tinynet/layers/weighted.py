@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -72,12 +72,12 @@ class Weighted(Layer):
         """The activation of weighted sums that are at least ``least``, and its cache."""
         return (y, y) if type(self.activation) is ReLU else self.activation.forward(y)
 
-    def steps_from(self, kind: int, **window: Any) -> list[Step] | None:
+    def steps_from(self, kernel: Callable[..., Any], **window: Any) -> list[Step] | None:
         """The kernel of the weighted sums, which does ReLU as well, and then those of another activation."""
         W = self.params["W"]
         b = self.params["b"] if self.use_bias else np.zeros(W.shape[-1:], W.dtype)
         after = [] if self.least == 0 else steps_of(self.activation)
-        return None if after is None else [Step(kind, W, b, self.least, **window), *after]
+        return None if after is None else [Step(kernel, W, b, self.least, **window), *after]
 
     def before_softmax(self) -> Layer | None:
         linear = self.activation.before_softmax()

@@ -23,6 +23,11 @@ class Window(NamedTuple):
     strides: tuple[int, int]
     padding: str
 
+    @property
+    def overlaps(self) -> bool:
+        """Whether neighbouring positions have entries in common."""
+        return any(size > stride for size, stride in zip(self.size, self.strides, strict=True))
+
     def pads(self, owner: str, input_shape: Shape) -> tuple[tuple[int, int], tuple[int, int]]:
         """((top, bottom), (left, right)): entries to add around an image of shape (h, w, c).
 

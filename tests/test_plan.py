@@ -19,7 +19,7 @@ from strategies import lay_out, normal
 
 from tinynet import kernels, training
 from tinynet.callbacks import LambdaCallback
-from tinynet.inference import Plan
+from tinynet.kernels import calls
 from tinynet.layers import (
     Activation,
     AveragePooling2D,
@@ -36,17 +36,12 @@ from tinynet.layers import (
 from tinynet.layers.step import Step, steps_of
 from tinynet.layers.window import Window
 from tinynet.models import Sequential
+from tinynet.plan import Plan
 
 Array = np.ndarray
 
 
-@pytest.fixture(autouse=True)
-def as_with_vectors(monkeypatch):
-    """In plain Python there are none, and prediction would go by ``forward``; the kernels' Python does as well."""
-    if numba.config.DISABLE_JIT:
-        monkeypatch.setattr(kernels, "VECTOR_BYTES", 32)
-    if not kernels.VECTOR_BYTES:
-        pytest.skip("compiled without vectors, prediction goes by forward")
+pytestmark = pytest.mark.usefixtures("as_with_vectors")
 
 
 @pytest.fixture
@@ -138,7 +133,7 @@ def test_a_convolution_by_winograds_algorithm(n, runs):
     model = randomise(Sequential([Input((7, 9, 16)), *layers]))
     assert_same_bits(model, images(n, (7, 9, 16)))
     assert runs() == [n]
-    assert list(model.plan.steps["kind"]).count(kernels.WINOGRAD) == 2
+    assert [step.step.kernel for step in model.plan.steps].count(kernels.winograd) == 2
 
 
 @given(
@@ -302,7 +297,7 @@ def test_a_layer_of_ones_own_may_say_its_steps(runs):
             return np.maximum(x, 0), None
 
         def kernel_steps(self) -> list[Step]:
-            return [Step(kernels.RELU)]
+            return [Step(kernels.relu)]
 
     assert_same_bits(randomise(Sequential([Input((4,)), Dense(3), Positive()])), images(3, (4,)))
     assert runs() == [3]
@@ -495,7 +490,7 @@ images_of_network = images(3, (5, 7, 1))
 
 @pytest.mark.parametrize("change", CHANGES, ids=lambda change: change.__name__)
 def test_a_changed_model_predicts_anew(change, monkeypatch):
-    monkeypatch.setattr("test_inference.images", lambda n, shape=(5, 7, 1): images_of_network[[0] * n])
+    monkeypatch.setattr("test_plan.images", lambda n, shape=(5, 7, 1): images_of_network[[0] * n])
     model, x = network(), images_of_network
     before = assert_same_bits(model, x)
     change(model)
@@ -559,10 +554,10 @@ def test_kernels_see_only_arrays_they_are_compiled_for(n):
     model, x = small_lenet(), images(n)
     expected = model.predict(x)
     unaligned = np.frombuffer(b"x" + x.tobytes(), np.uint8)[1:].view(np.float32).reshape(x.shape)
-    before = getattr(kernels.run_steps, "signatures", None)
+    before = getattr(calls.run_calls, "signatures", None)
     for same in (unaligned, *(lay_out(x, layout) for layout in ["F", "every second", "backwards", "read-only"])):
         np.testing.assert_array_equal(model.predict(same), expected)
-    assert getattr(kernels.run_steps, "signatures", None) == before
+    assert getattr(calls.run_calls, "signatures", None) == before
 
 
 def test_callbacks_may_change_the_model_between_batches():

@@ -1,0 +1,205 @@
+"""A network's passes without its layers: the kernels that these would call, in one call.
+
+What is computed is the same, to the last bit.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from tinynet import kernels, passes
+from tinynet.layers.activation import Activation, Linear, ReLU, Softmax
+from tinynet.layers.conv2d import Conv2D
+from tinynet.layers.dense import Dense
+from tinynet.layers.flatten import Flatten
+from tinynet.layers.layer import Layer, Shape
+from tinynet.layers.max_pooling2d import MaxPooling2D
+from tinynet.layers.outer_products import OuterProducts
+from tinynet.layers.products import columns_stay_in_cache
+from tinynet.layers.step import Step, steps_of
+from tinynet.losses import Loss
+from tinynet.network import Network
+from tinynet.passes import Gradients, GradientsWriter, PlacedStep, can_go_back
+from tinynet.program import FinishedProgram
+
+Array = npt.NDArray[Any]
+Getter = Callable[[str], Any]
+
+MOST_PROGRAMS = 8  # for as many numbers of samples
+
+# What a layer's steps are made from, besides its parameters, and the names of these.
+_ATTRIBUTES = ("name", "activation", "function", "use_bias", "window", "pads")
+# Layers whose backward pass ``passes.GradientsWriter`` knows, and the methods that they must not have been given anew.
+_KNOWN = (Conv2D, MaxPooling2D, Flatten, Dense, Activation, Linear, ReLU, Softmax)
+_BACKWARD = ("backward", "backward_unsummed")
+
+
+class Plan:
+    """The steps of a built network, as long as the network stays as it is.
+
+    Programs made of them hold the addresses of the parameters. These are updated in place; but another array may be put
+    in the place of one, and layers may be added or changed, so ``is_current`` is to be asked before each use.
+
+    Attributes:
+        steps: none where a layer needs more than kernels.
+        dtype: of the parameters.
+    """
+
+    def __init__(self, network: Network):
+        self.dtype = network.dtype
+        self._layers: list[tuple[list[Layer], list[Layer]]] = []  # lists of layers, and what was in them
+        self._seen: list[tuple[Getter, str, Any]] = []  # where a value is found, its name there, and what it was
+        self._weights: list[Array] = []  # they must not be freed while their addresses are in use
+        self._parts: list[Layer] = []  # the layers, and their activations
+        self._names: list[str] = []  # of the parameters
+        steps: list[PlacedStep] = []
+        complete = self._add_all(network, steps) and kernels.VECTOR_BYTES > 0
+        self.steps = steps if complete else []
+        self._takes_one = len(self.steps) > 0
+        matrices = [W for W in self._weights if W.ndim == 2]
+        self._takes_several = self._takes_one and all(map(columns_stay_in_cache, matrices))
+        self._programs: dict[Any, Any] = {}
+        ends_in_softmax = len(self.steps) > 0 and self.steps[-1].step.kernel is kernels.softmax
+        self._up_to_logits = self.steps[:-1] if ends_in_softmax else self.steps
+        self._goes_back = (
+            len(self._layers) == 1
+            and all(type(layer) in _KNOWN for layer in self._parts)
+            and all(getattr(type(network), name) is getattr(Network, name) for name in (*_BACKWARD, "before_softmax"))
+            and self._takes_several
+            and can_go_back(self._up_to_logits)
+        )
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """A copy of a model, or one from a pickle, has other arrays, and makes a plan of its own."""
+        return type(None), ()
+
+    def is_current(self, network: Network) -> bool:
+        """Whether this is what a new plan of the network would be."""
+        if network.layers is not self._layers[0][0] or "forward" in vars(network):
+            return False
+        for layers, before in self._layers:
+            if layers != before:
+                return False
+        for get, name, value in self._seen:  # noqa: SIM110 - all() takes twice as long
+            if get(name) is not value:
+                return False
+        return True
+
+    def takes(self, n: int) -> bool:
+        """Whether ``run`` does what ``forward`` would do with n samples."""
+        return self._takes_several if n > 1 else self._takes_one
+
+    def run(self, x: Array, y: Array) -> None:
+        """Write the outputs for samples x (n, *input_shape) into y (n, *output_shape); both lie row by row."""
+        program: FinishedProgram = self._program_for(len(x), lambda: passes.prediction(self.steps, len(x), self.dtype))
+        program.run(x, y)
+
+    def goes_back(self, network: Network, loss: Loss) -> bool:
+        """Whether ``gradients`` does what the network's and the loss's own methods would do."""
+        if not self._goes_back or type(loss).value_and_gradient is not Loss.value_and_gradient:
+            return False
+        objects = (network, loss, *self._parts)
+        return not any(name in vars(each) for each in objects for name in (*_BACKWARD, "value_and_gradient"))
+
+    def gradients(
+        self, x: Array, classes: Array, batch: int
+    ) -> tuple[Array, Array, dict[str, Array | OuterProducts]] | None:
+        """The loss of each sample, the logits, and the gradients of the mean loss of ``batch`` samples, by parameter.
+
+        x        (n, *input_shape), row by row
+        classes  (n,) intp
+
+        None where most of a convolution's gradient is not zero, which is left to the layers.
+        """
+        n = len(x)
+        program: Gradients = self._program_for(
+            (n, batch), lambda: GradientsWriter(self._up_to_logits, n, batch, self.dtype).write()
+        )
+        result = program.run(x, classes)
+        if result is None:
+            return None
+        losses, logits, grads = result
+        return losses, logits, {name: grads[name] for name in self._names}
+
+    def _program_for(self, key: Any, make: Callable[[], Any]) -> Any:
+        program = self._programs.get(key)
+        if program is None:
+            if len(self._programs) >= MOST_PROGRAMS:
+                self._programs.clear()
+            program = self._programs[key] = make()
+        return program
+
+    def _add_all(self, network: Network, steps: list[PlacedStep]) -> bool:
+        """Append the steps of all layers; whether that is all that the network does."""
+        self._layers.append((network.layers, list(network.layers)))
+        complete = [self._add(layer, steps) for layer in network.layers]
+        return _runs_its_layers(network) and all(complete)
+
+    def _add(self, layer: Layer, steps: list[PlacedStep]) -> bool:
+        if isinstance(layer, Network):
+            self._note(layer, "layers")
+            return self._add_all(layer, steps)
+        self._note(layer, *_ATTRIBUTES)
+        self._parts.append(layer)
+        self._names += [f"{layer.name}/{name}" for name in layer.params]
+        if layer.params:
+            self._note(layer, "params")
+            self._seen += [(layer.params.get, name, param) for name, param in layer.params.items()]
+        for part in vars(layer).values():
+            if isinstance(part, Layer):  # an activation
+                self._note(part)
+                self._parts.append(part)
+        own_steps, shape, output_shape = steps_of(layer), layer.input_shape, layer.output_shape
+        if own_steps is None or shape is None or output_shape is None:
+            return False
+        for step in own_steps:
+            if not _fits(step, shape, output_shape, self.dtype):
+                return False
+            steps.append(PlacedStep(step, layer.name or "", _three(shape), _three(output_shape)))
+            self._weights += [array for array in (step.W, step.b) if array is not None]
+            shape = output_shape
+        return True
+
+    def _note(self, layer: Layer, *names: str) -> None:
+        """Note what these attributes are, where the layer has them, and whether it has a ``forward`` of its own."""
+        get = vars(layer).get
+        present = [name for name in names if name in vars(layer)]
+        self._seen += [(get, name, get(name)) for name in ("forward", *present)]
+
+
+def _runs_its_layers(network: Network) -> bool:
+    """Whether its forward pass is that of ``Network``, and not of a derived class."""
+    methods = ("forward", "forward_with", "check_input")
+    kind = type(network)
+    return "forward" not in vars(network) and all(getattr(kind, name) is getattr(Network, name) for name in methods)
+
+
+def _fits(step: Step, x_shape: Shape, y_shape: Shape, dtype: np.dtype[Any]) -> bool:
+    """Whether the kernel can be called: it checks nothing, and a layer may have been given other arrays."""
+    arrays = []
+    size: Shape = ()
+    if step.window is not None:
+        (top, bottom), (left, right) = step.pads
+        if step.window.output_size(top + x_shape[0] + bottom, left + x_shape[1] + right) != y_shape[:2]:
+            return False
+        size = step.window.size
+    if step.W is not None:
+        arrays = [(step.W, (*size, x_shape[-1], y_shape[-1])), (step.b, y_shape[-1:])]
+    return all(
+        isinstance(array, np.ndarray)
+        and (array.shape, array.dtype) == (shape, dtype)
+        and array.flags.c_contiguous
+        and array.flags.aligned
+        for array, shape in arrays
+    )
+
+
+def _three(shape: Shape) -> Shape:
+    """The shape of a sample with three axes, of which the last one stays."""
+    shape = (1, 1, *shape)
+    return math.prod(shape[:-2]), *shape[-2:]
