@@ -13,13 +13,15 @@ from tinynet import kernels, program
 from tinynet.kernels import calls
 from tinynet.program import FinishedProgram, Place, Program, Room
 
+NONE = np.empty(0, np.float32)
 pytestmark = pytest.mark.usefixtures("as_with_vectors")
 
 
 def doubled_and_shifted(dtype: type = np.float32) -> tuple[FinishedProgram, Place]:
     """relu(2 x + 1): x is given, and the result is returned."""
     program = Program(dtype)
-    x, between = program.given(3, 2), program.work.add((3, 2), program.dtype)
+    x, _ = program.given(3, 2), program.given(0)
+    between = program.work.add((3, 2), program.dtype)
     y = program.results.add((3, 2), program.dtype)
     W, b = 2 * np.eye(2, dtype=dtype), np.ones(2, dtype)
     program.call(kernels.matmul, x, W, b, between, False, False, -math.inf)
@@ -31,7 +33,7 @@ def doubled_and_shifted(dtype: type = np.float32) -> tuple[FinishedProgram, Plac
 def test_a_run_uses_what_it_is_given_and_returns_new_results(dtype):
     program, place = doubled_and_shifted(dtype)
     x = np.array([[1, -1], [0, -0.5], [3, 2]], dtype)
-    first, second = program.run(x), program.run(-x)
+    first, second = program.run(x, NONE), program.run(-x, NONE)
     np.testing.assert_array_equal(place.of(first), [[3, 0], [1, 0], [7, 5]])
     np.testing.assert_array_equal(place.of(second), [[0, 3], [1, 2], [0, 0]])
 
@@ -57,7 +59,7 @@ def test_several_threads_may_run_a_program():
     def work(number: int) -> None:
         x = np.full((3, 2), number, np.float32)
         for _ in range(200):
-            if not (place.of(program.run(x)) == 2 * number + 1).all():
+            if not (place.of(program.run(x, NONE)) == 2 * number + 1).all():
                 wrong.append(number)
 
     threads = [threading.Thread(target=work, args=(number,)) for number in range(4)]
@@ -102,12 +104,12 @@ def test_memory_is_used_again_unless_there_is_much_of_it(monkeypatch):
     memory = program._memory
     monkeypatch.setattr(program, "_memory", lambda size: sizes.append(size) or memory(size))
     for _ in range(3):
-        finished.run(x)
+        finished.run(x, NONE)
     work, results = 128, 64  # bytes: the number of the next call takes a line, too
     assert sorted(sizes) == [results] * 3 + [work]
     monkeypatch.setattr(program, "KEPT_BYTES", 0)
     for _ in range(3):
-        finished.run(x)
+        finished.run(x, NONE)
     assert sizes.count(work) == 3, "the one that was kept is used up, and then there are two more"
 
 
@@ -121,13 +123,13 @@ def test_what_only_stands_for_other_arrays_is_freed():
     gc.collect()
     assert [ref() for ref in gone] == [None, None]
     assert kept() is not None
-    finished.run(np.ones(3, np.float32))
+    finished.run(np.ones(3, np.float32), NONE)
 
 
 def test_results_outlive_the_program():
     program, place = doubled_and_shifted()
     gone = weakref.ref(program)
-    results = program.run(np.ones((3, 2), np.float32))
+    results = program.run(np.ones((3, 2), np.float32), NONE)
     del program
     gc.collect()
     assert gone() is None

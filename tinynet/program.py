@@ -6,7 +6,7 @@ and the threads that share a batch wait for each other then, since only one at a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,7 +17,7 @@ from tinynet.kernels import calls
 
 Array = npt.NDArray[Any]
 DType = np.dtype[Any]
-Addresses = tuple[Array, Array]  # where addresses stand in a table, and how far they are from the array's beginning
+Addresses = list[tuple[int, int]]  # where addresses stand in a table, and how far they are from an array's beginning
 
 LINE = 64  # bytes: arrays begin where a line of the cache does
 GIVEN_UP = 1 << 40  # the next row of a run that has ended before its last call
@@ -67,11 +67,11 @@ class Program:
 
     Example:
         >>> program = Program(np.float32)
-        >>> x, y = program.given(3), program.results.add((3,), program.dtype)
-        >>> program.call(kernels.relu, x, y)
-        >>> place = program.results.place(y)
-        >>> place.of(program.finish().run(np.array([-1, 0, 2], np.float32)))
-        array([0., 0., 2.], dtype=float32)
+        >>> dy, y, dx = program.given(3), program.given(3), program.results.add((3,), program.dtype)
+        >>> program.call(kernels.relu_backward, dy, y, dx)
+        >>> place = program.results.place(dx)
+        >>> place.of(program.finish().run(np.array([5, 6, 7], np.float32), np.array([0, 1, -1], np.float32)))
+        array([0., 6., 0.], dtype=float32)
     """
 
     def __init__(self, dtype: npt.DTypeLike):
@@ -82,7 +82,7 @@ class Program:
         self._calls: list[calls.Call] = []
 
     def given(self, *shape: int, dtype: npt.DTypeLike | None = None) -> Array:
-        """Stands for an array that each run is given; they are given in this order."""
+        """Stands for an array that each run is given: the first one, or the second one."""
         array = np.empty(shape, dtype or self.dtype)
         self._given.append(array)
         return array
@@ -107,84 +107,89 @@ class Program:
 
     def finish(self) -> FinishedProgram:
         """The program as it is now, without the arrays that only stand for others."""
-        table = calls.table_of(self._calls, self.dtype)
-        given = [[(array, 0)] for array in self._given]
-        work, *others = map(self._addresses_in, (self.work.arrays, self.results.arrays, *given))
-        moved = np.concatenate([places for places, _ in (work, *others)])
-        own = [array for place, array in self._arrays() if place not in moved]
-        return FinishedProgram(self, table, work, others, own)
+        return FinishedProgram(self)
 
+    def table(self) -> Array:
+        """The calls, with the addresses of the arrays with which they were written."""
+        return calls.table_of(self._calls, self.dtype)
+
+    def addresses(self) -> tuple[Addresses, list[Addresses], list[Array]]:
+        """Where addresses stand in the table: of arrays in ``work``, of those in ``results`` and of each that is given.
+
+        And the arrays that stand for no others.
+        """
+        groups = [self.work.arrays, self.results.arrays, *([(array, 0)] for array in self._given)]
+        found: list[Addresses] = [[] for _ in groups]
+        own = []
+        for row, (_, arguments) in enumerate(self._calls):
+            for place, array in calls.address_places(row, arguments):
+                for group, addresses in zip(groups, found, strict=True):
+                    offset = _offset_in(group, array)
+                    if offset is not None:
+                        addresses.append((place, offset))
+                        break
+                else:
+                    own.append(array)
+        return found[0], found[1:], own
+
+    @property
     def next_row(self) -> Place:
         """Where in the memory for work the number of the next call is."""
         return self.work.place(self._next_row)
 
-    def _arrays(self) -> Iterator[tuple[int, Array]]:
-        """All arrays in the calls, and where in the table their addresses stand."""
-        for row, (_, arguments) in enumerate(self._calls):
-            yield from calls.address_places(row, arguments)
 
-    def _addresses_in(self, arrays: Sequence[tuple[Array, int]]) -> Addresses:
-        """The addresses in the table that lie in one of these arrays, with the offset of each array added."""
-        found = [
-            (place, offset + array.ctypes.data - whole.ctypes.data)
-            for place, array in self._arrays()
-            for whole, offset in arrays
-            if array.size and 0 <= array.ctypes.data - whole.ctypes.data < whole.nbytes
-        ]
-        places, offsets = zip(*found, strict=True) if found else ((), ())
-        return np.array(places, np.intp), np.array(offsets, np.int64)
+def _offset_in(arrays: Sequence[tuple[Array, int]], part: Array) -> int | None:
+    """How far a part of one of these arrays is from the beginning of all; None if it is no part of any."""
+    for array, offset in arrays:
+        distance: int = part.ctypes.data - array.ctypes.data
+        if part.size and 0 <= distance < array.nbytes:
+            return offset + distance
+    return None
 
 
 class FinishedProgram:
-    """A program to run.
+    """A program to run, which several threads may do at a time."""
 
-    Args:
-        program: how it was written.
-        table: its calls.
-        work: the addresses in the table of what lies in the memory for work.
-        others: those that each run changes: of the results, and of each array that is given.
-        own: arrays that stand for no others.
-    """
-
-    def __init__(self, program: Program, table: Array, work: Addresses, others: list[Addresses], own: list[Array]):
+    def __init__(self, program: Program):
+        self._table, self._next_row = program.table(), program.next_row
         self._work_size, self._results_size = program.work.size, program.results.size
-        self._next_row = program.next_row()
-        self._table, self._work, self._others, self._own = table, work, others, own
-        self._like = np.empty(0, program.dtype)
+        work, others, self._own = program.addresses()
+        self._work = np.array(work, np.int64).reshape(-1, 2)
+        self._moves = np.array([(*move, i) for i, moves in enumerate(others) for move in moves], np.int64).reshape(
+            -1, 3
+        )
+        self._nothing = np.empty(0, np.uint8)
         self._desks: list[_Desk] = []  # that no run is using
 
-    def run(self, *given: Array) -> Array | None:
-        """Make the calls, for C-contiguous arrays of the right shapes and dtypes: the results, None if it was given up.
+    def run(self, x: Array, other: Array) -> Array | None:
+        """Make the calls for the two arrays that are given: the results, or None if it was given up.
 
-        Several threads may do so at a time.
+        They are C-contiguous, may be written, and have the right shapes and dtypes; x has the program's.
         """
         try:
             desk = self._desks.pop()
         except IndexError:
             desk = self._new_desk()
-        results = _memory(self._results_size)
-        for (places, offsets), array in zip(self._others, (results, *given), strict=True):
-            desk.words[places] = offsets + array.ctypes.data
-        desk.next_row[0] = 0
-        calls.run_calls(desk.table, desk.next_row, self._like)
-        complete = desk.next_row[0] < GIVEN_UP
+        results = _memory(self._results_size) if self._results_size else self._nothing
+        is_complete = calls.run_calls(*desk, results, x.reshape(-1), other.reshape(-1))
         if self._work_size <= KEPT_BYTES:
             self._desks.append(desk)
-        return results if complete else None
+        return results if is_complete else None
 
     def _new_desk(self) -> _Desk:
         memory, table = _memory(self._work_size), self._table.copy()
-        words, (places, offsets) = table.reshape(-1), self._work
-        words[places] = offsets + memory.ctypes.data
-        return _Desk(memory, table, words, self._next_row.of(memory))
+        table.reshape(-1)[self._work[:, 0]] = self._work[:, 1] + memory.ctypes.data
+        return _Desk(table, self._moves, self._next_row.of(memory))
 
 
 class _Desk(NamedTuple):
-    """What a run needs: memory for its work, the table of calls with the addresses there, and the next one's number."""
+    """What a run needs besides what it is given: the calls with addresses in the memory for work, of which one is kept.
 
-    memory: Array
+    See ``kernels.calls.run_calls``.
+    """
+
     table: Array
-    words: Array  # the same, as one row
+    moves: Array
     next_row: Array
 
 

@@ -322,8 +322,8 @@ def _predict_batch(model: Sequential, plan: Plan, x: Array, outputs: Array) -> N
 
 
 def _in_rows(x: Array, dtype: Any) -> Array:
-    """``x`` as kernels read it where it lies: itself, or a copy."""
-    return x.astype(dtype, order="C", copy=not x.flags.aligned)
+    """``x`` as kernels take it, in rows and such that it may be written: itself, or a copy."""
+    return x.astype(dtype, order="C", copy=not x.flags.behaved)
 
 
 def _plan_of(model: Sequential) -> Plan:

@@ -118,17 +118,26 @@ def _words(argument: Any) -> list[int]:
 
 
 @jit
-def run_calls(table: Array, next_row: Array, like: Array) -> None:
-    """Make the calls in a table's rows from next_row[0] on, which a call may change; arrays have the dtype of ``like``.
+def run_calls(table: Array, moves: Array, next_row: Array, results: Array, x: Array, other: Array) -> bool:
+    """Make the calls in a table's rows, in the dtype of x; whether none of them has ended the run.
 
-    In the end next_row[0] is the number of rows, or beyond it where a call has ended the run.
+    Before that, move[1] + the address of one of the three arrays is written into word move[0] of the table, for each of
+    the moves: of ``results`` where move[2] is 0, of x where it is 1, of ``other`` where it is 2. A call may change
+    next_row[0], which is the number of the one that follows.
     """
+    words = table.ravel()
+    for i in range(len(moves)):
+        array = moves[i, 2]
+        address = results.ctypes.data if array == 0 else x.ctypes.data if array == 1 else other.ctypes.data
+        words[moves[i, 0]] = moves[i, 1] + np.int64(address)
+    next_row[0] = 0
     while next_row[0] < len(table):
         row = next_row[0]
         next_row[0] = row + 1
-        _make_call(like, table, row, next_row)
+        _make_call(x, table, row, next_row)
         if next_row[0] < 0:
             raise MemoryError("There is no memory left for a kernel.")
+    return next_row[0] == len(table)
 
 
 def _write_call(code: Code, _: Any, table: Any, row: Any, next_row: Any) -> None:
