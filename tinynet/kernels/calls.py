@@ -137,7 +137,8 @@ def run_calls(table: Array, moves: Array, next_row: Array, results: Array, x: Ar
         _make_call(x, table, row, next_row)
         if next_row[0] < 0:
             raise MemoryError("There is no memory left for a kernel.")
-    return next_row[0] == len(table)
+    is_complete: bool = next_row[0] == len(table)
+    return is_complete
 
 
 def _write_call(code: Code, _: Any, table: Any, row: Any, next_row: Any) -> None:
