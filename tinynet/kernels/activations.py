@@ -30,8 +30,9 @@ def relu_backward(dy: Array, y: Array, dx: Array) -> None:
 def softmax(x: Array, y: Array) -> None:
     """Twin: ``reference.softmax``."""
     for i in range(len(x)):
-        _, total = _exponentials(x[i], y[i])
-        y[i] /= total
+        p = y[i]  # by this name: for y[i] /= total Numba compiles checks of NumPy's that take seconds
+        _, total = _exponentials(x[i], p)
+        p /= total
 
 
 @short_jit
