@@ -49,9 +49,9 @@ def softmax_cross_entropy(logits: Array, classes: Array, losses: Array, dlogits:
 @short_jit
 def divide(x: Array, by: int) -> None:
     """Twin: ``reference.divide``."""
-    number = x.dtype.type(by)
+    numbers, divisor = x.ravel(), x.dtype.type(by)
     for i in range(uint(x.size)):
-        x[i] /= number
+        numbers[i] /= divisor
 
 
 @inline

@@ -322,9 +322,10 @@ def count_nonzero(x: Array) -> int:
 @short_jit
 def jump_if_dense(x: Array, most: int, to: int, next_row: Array) -> None:
     """Twin: ``reference.jump_if_dense``."""
+    values = x.ravel()
     count = 0
-    for i in range(uint(x.size)):
-        count += x[i] != 0
+    for i in range(uint(values.size)):
+        count += values[i] != 0
     if count > most:
         next_row[0] = to
 
