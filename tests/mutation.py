@@ -56,7 +56,7 @@ FILES = {
     "initializers.py": "test_initializers.py",
     "regularizers.py": "test_regularizers.py",
     "metrics.py": "test_metrics.py",
-    "plan.py": "test_plan.py",
+    "plan.py": "test_plan.py test_passes.py",
     "passes.py": "test_passes.py test_plan.py",
     "program.py": "test_program.py",
     "network.py": "test_layer.py test_errors.py",

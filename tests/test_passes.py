@@ -305,6 +305,16 @@ def test_parameters_that_are_put_in_the_place_of_others():
     assert_same(after, by_layers(model, x, classes))
 
 
+def test_layers_that_are_given_another_name():
+    model, x, classes = pooled(), digits(5), classes_for(5)
+    of_batch(model, x, classes)
+    model.layers[0].name = "first"
+    result, complete = of_batch(model, x, classes)
+    assert complete == [True]
+    assert list(result.grads)[:2] == ["first/W", "first/b"]
+    assert_same(result, by_layers(model, x, classes))
+
+
 def test_layers_and_regularizers_that_are_added():
     model = compiled([Input((4,)), Dense(3, kernel_regularizer="l2")], SparseCategoricalCrossentropy(from_logits=True))
     x, classes = normal(0, (4, 4), np.float32), classes_for(4)

@@ -6,7 +6,7 @@
     an epoch   all batches of the training data, shuffled anew
 
 How a batch is cut depends on its size alone, never on the number of threads, and sums are taken in a fixed order. So
-one thread and many give the same weights, bit for bit.
+one thread and many give the same weights, bit for bit. (For the usual networks a shard is one call: see ``plan.py``.)
 """
 
 from __future__ import annotations
