@@ -239,30 +239,30 @@ def with_backward_of_its_own(model: Sequential, owner: Any, name: str) -> Sequen
 @pytest.mark.parametrize(
     "make",
     {
-        "a derived layer": lambda: small(Flatten(), Bent(4)),
-        "a derived activation": lambda: small(Flatten(), Dense(4, activation=BentReLU())),
-        "a derived activation as a layer": lambda: small(Flatten(), Dense(4), BentReLU()),
+        "a derived layer": lambda: small(Flatten(), Bent(9)),
+        "a derived activation": lambda: small(Flatten(), Dense(9, activation=BentReLU())),
+        "a derived activation as a layer": lambda: small(Flatten(), Dense(9), BentReLU()),
         "a layer's own method": lambda: (
-            (m := small(Flatten(), Dense(4))) and with_backward_of_its_own(m, m.layers[1], "backward")
+            (m := small(Flatten(), Dense(9))) and with_backward_of_its_own(m, m.layers[1], "backward")
         ),
         "an activation's own method": lambda: (
-            (m := small(Flatten(), Dense(4, activation="relu")))
+            (m := small(Flatten(), Dense(9, activation="relu")))
             and with_backward_of_its_own(m, m.layers[1].activation, "backward_unsummed")
         ),
         "the loss's own method": lambda: (
             (m := small(Flatten())) and with_backward_of_its_own(m, m.loss, "value_and_gradient")
         ),
-        "dropout": lambda: small(Flatten(), Dense(4), Dropout(0.5)),
-        "a network in the network": lambda: small(Flatten(), Sequential([Dense(4)])),
-        "tanh": lambda: small(Flatten(), Dense(4, activation="tanh")),
-        "softmax in the middle": lambda: small(Flatten(), Dense(4, activation="softmax")),
+        "dropout": lambda: small(Flatten(), Dense(9), Dropout(0.5)),
+        "a network in the network": lambda: small(Flatten(), Sequential([Dense(9)])),
+        "tanh": lambda: small(Flatten(), Dense(9, activation="tanh")),
+        "softmax in the middle": lambda: small(Flatten(), Dense(9, activation="softmax")),
         "a convolution that is not pooled": lambda: small(Conv2D(4, 3)),
         "a convolution after another": lambda: small(Conv2D(4, 3), Conv2D(4, 3), MaxPooling2D()),
         "means": lambda: small(Conv2D(4, 3), AveragePooling2D()),
         "pooling twice": lambda: small(Conv2D(4, 3), MaxPooling2D(), MaxPooling2D()),
         "pooling first": lambda: small(MaxPooling2D(), Conv2D(4, 3), MaxPooling2D()),
         "windows that overlap": lambda: small(Conv2D(4, 3), MaxPooling2D(3, 2)),
-        "too few rows for a kernel": lambda: small(Flatten(), Dense(kernels.TILE - 1), Dense(4)),
+        "too few rows for a kernel": lambda: small(Flatten(), Dense(kernels.TILE - 1), Dense(9)),
         "a ReLU at the end": lambda: compiled(
             [Input((8, 8, 1)), Flatten(), Dense(3, activation="relu")], SparseCategoricalCrossentropy(from_logits=True)
         ),
@@ -280,12 +280,12 @@ def test_what_it_does_not_know_is_left_to_the_layers(make):
 
 @pytest.mark.parametrize("kind", ["network", "loss"])
 def test_derived_networks_and_losses_go_back_their_own_way(kind):
-    layers, x, classes = [Input((4,)), Dense(3, activation="softmax")], normal(0, (4, 4), np.float32), classes_for(4)
+    layers, x, classes = [Input((12,)), Dense(3, activation="softmax")], normal(0, (4, 12), np.float32), classes_for(4)
     usual = compiled(layers)
     other = (
-        BentNetwork([Input((4,)), Dense(3, activation="softmax")], seed=0)
+        BentNetwork([Input((12,)), Dense(3, activation="softmax")], seed=0)
         if kind == "network"
-        else compiled([Input((4,)), Dense(3, activation="softmax")])
+        else compiled([Input((12,)), Dense(3, activation="softmax")])
     )
     other.compile("sgd", "sparse_categorical_crossentropy" if kind == "network" else BentLoss())
     other.set_weights(usual.get_weights())
@@ -316,12 +316,15 @@ def test_layers_that_are_given_another_name():
 
 
 def test_layers_and_regularizers_that_are_added():
-    model = compiled([Input((4,)), Dense(3, kernel_regularizer="l2")], SparseCategoricalCrossentropy(from_logits=True))
-    x, classes = normal(0, (4, 4), np.float32), classes_for(4)
+    model = compiled(
+        [Input((12,)), Dense(12, kernel_regularizer="l2")], SparseCategoricalCrossentropy(from_logits=True)
+    )
+    x, classes = normal(0, (4, 12), np.float32), classes_for(4)
     of_batch(model, x, classes)
     model.add(Activation("relu"))
-    model.add(Dense(3))
-    result, _ = of_batch(model, x, classes)
+    model.add(Dense(9))
+    result, complete = of_batch(model, x, classes)
+    assert complete == [True]
     assert_same(result, by_layers(model, x, classes))
 
 
