@@ -26,6 +26,7 @@ from tinynet.layers import (
     ReLU,
     Softmax,
 )
+from tinynet.layers.step import Step
 from tinynet.losses import SparseCategoricalCrossentropy
 from tinynet.models import Sequential
 from tinynet.plan import Plan
@@ -217,6 +218,13 @@ class BentReLU(ReLU):
         return dy, {}
 
 
+class Straight(BentReLU):
+    """Says what its forward pass comes to, and has a backward pass of its own all the same."""
+
+    def kernel_steps(self) -> list[Step]:
+        return [Step(kernels.relu)]
+
+
 class BentNetwork(Sequential):
     def backward_unsummed(self, dy: Array, cache: Any, *, need_dx: bool = True) -> Any:
         dx, grads = super().backward_unsummed(dy, cache, need_dx=need_dx)
@@ -241,6 +249,7 @@ def with_backward_of_its_own(model: Sequential, owner: Any, name: str) -> Sequen
     {
         "a derived layer": lambda: small(Flatten(), Bent(9)),
         "a derived activation": lambda: small(Flatten(), Dense(9, activation=BentReLU())),
+        "a derived layer that says its steps": lambda: small(Flatten(), Dense(9), Straight()),
         "a derived activation as a layer": lambda: small(Flatten(), Dense(9), BentReLU()),
         "a layer's own method": lambda: (
             (m := small(Flatten(), Dense(9))) and with_backward_of_its_own(m, m.layers[1], "backward")
