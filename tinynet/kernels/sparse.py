@@ -312,22 +312,22 @@ def _add_runs(
 @short_jit
 def count_nonzero(x: Array) -> int:
     """Twin: ``reference.count_nonzero``."""
-    values = x.ravel()
-    count = 0
-    for i in range(uint(values.size)):
-        count += values[i] != 0
-    return count
+    return _count_nonzero(x.ravel())
 
 
 @short_jit
 def jump_if_dense(x: Array, most: int, to: int, next_row: Array) -> None:
     """Twin: ``reference.jump_if_dense``."""
-    values = x.ravel()
+    if _count_nonzero(x.ravel()) > most:
+        next_row[0] = to
+
+
+@inline
+def _count_nonzero(values: Array) -> int:
     count = 0
     for i in range(uint(values.size)):
         count += values[i] != 0
-    if count > most:
-        next_row[0] = to
+    return count
 
 
 @short_jit
