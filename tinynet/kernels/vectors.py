@@ -20,6 +20,9 @@ from numba.extending import lower_builtin, overload, type_callable
 
 from tinynet.kernels.settings import VECTOR_BYTES, Function
 
+HAS_MASK_REGISTERS = VECTOR_BYTES == 64  # as AVX-512 has them; AVX2 keeps masks where it keeps numbers
+FULL = 0  # the kind of a block whose vectors are all full
+
 
 def compiled_as(write: Callable[..., None]) -> Callable[[Function], Function]:
     """In kernels, the decorated function is what ``write(code, *arguments)`` writes, in which arrays are pointers.
@@ -92,6 +95,11 @@ class Code:
         name = f"fmuladd.v{a.type.count}f{8 * self.bytes}"
         self.builder.store(self.call(name, a.type, a, b, self.builder.load(total)), total)
 
+    def sum_of(self, vector: Any) -> Any:
+        """The sum of a vector's numbers, in whatever order is fastest."""
+        name = f"vector.reduce.fadd.v{vector.type.count}f{8 * self.bytes}"
+        return self.call(name, self.number, ir.Constant(self.number, 0.0), vector, fastmath=("reassoc",))
+
     def fetch(self, pointer: Any, index: Any) -> None:
         """Begin to bring pointer[index] into the fastest cache; it need not exist."""
         settings = [ir.Constant(ir.IntType(32), number) for number in (0, 3, 1)]  # for reading, the cache, of data
@@ -105,7 +113,8 @@ class Code:
         """Write a loop over blocks of up to ``most`` vectors, with a case for each number of them.
 
         Yields, for each case, where the block starts, and its vectors, of which the last one may be part full. With
-        ``halves``, and in blocks of one or two, a last one that is less than half full is half as long.
+        ``halves``, and in blocks of one or two, a last one that is less than half full is half as long. Where a mask
+        takes time, and a register from sums, there is one more case: that all vectors are full.
         """
         build, lanes = self.builder, self.lanes
         with self.loop(self.integer(0), width, most * lanes) as start:
@@ -119,10 +128,15 @@ class Code:
                     fits = build.and_(fits, build.icmp_unsigned("==", case, self.integer(number)))
                     case = build.select(fits, self.integer(-number), case)
             kinds[most] = (most, lanes)  # where there are more, too, and the last one is full
-            for number, last in map(kinds.__getitem__, self.cases(case, list(kinds))):
-                full = [Vector(self, lanes, i * lanes) for i in range(number - 1)]
-                offset = (number - 1) * lanes
-                yield start, [*full, Vector(self, last, offset, build.sub(left, self.integer(offset)))]
+            if not HAS_MASK_REGISTERS:
+                are_full = build.icmp_unsigned(">=", left, self.integer(most * lanes))
+                case = build.select(are_full, self.integer(FULL), case)
+                kinds[FULL] = (most, lanes)
+            for kind in self.cases(case, list(kinds)):
+                number, last = kinds[kind]
+                full, offset = [Vector(self, lanes, i * lanes) for i in range(number - 1)], (number - 1) * lanes
+                in_last = None if kind == FULL else build.sub(left, self.integer(offset))
+                yield start, [*full, Vector(self, last, offset, in_last)]
 
     def cases(self, value: Any, values: Sequence[int]) -> Iterator[int]:
         """Write a case for each of the values that ``value`` may have; the last one is for all others, too."""
@@ -139,23 +153,25 @@ class Code:
             build.branch(end)
         build.position_at_end(end)
 
-    def call(self, name: str, returns: Any, *args: Any) -> Any:
+    def call(self, name: str, returns: Any, *args: Any, fastmath: Sequence[str] = ()) -> Any:
         """Call one of LLVM's intrinsic functions."""
         function = ir.FunctionType(returns, [arg.type for arg in args])
         intrinsic_ = cgutils.get_or_insert_function(self.builder.module, function, f"llvm.{name}")  # type: ignore[no-untyped-call]
-        return self.builder.call(intrinsic_, args)
+        return self.builder.call(intrinsic_, args, fastmath=fastmath)
 
 
 class Vector:
     """``lanes`` numbers, ``offset`` after where others begin; where ``left`` is given, only so many of them."""
 
     def __init__(self, code: Code, lanes: int, offset: int, left: Any = None):
-        self.code, self.lanes, self.offset, self.mask = code, lanes, offset, None
+        self.code, self.lanes, self.offset, self.left, self.mask = code, lanes, offset, left, None
         self.type = ir.VectorType(code.number, lanes)
         self.zeros = ir.Constant(self.type, [0.0] * lanes)
-        if left is not None:
-            numbers = ir.Constant(ir.VectorType(ir.IntType(64), lanes), list(range(lanes)))
-            self.mask = code.builder.icmp_unsigned("<", numbers, self.splat(left))
+        if left is not None:  # integers as wide as the numbers make a mask that needs no conversion
+            build, integer = code.builder, ir.IntType(8 * code.bytes)
+            numbers = ir.Constant(ir.VectorType(integer, lanes), list(range(lanes)))
+            count = left if integer == left.type else build.trunc(left, integer)
+            self.mask = build.icmp_signed("<", numbers, self.splat(count))
 
     def splat(self, value: Any) -> Any:
         """``value`` in each lane."""
@@ -175,14 +191,40 @@ class Vector:
 
     def store(self, vector: Any, pointer: Any, index: Any) -> None:
         """Store numbers, or 32-bit integers, from pointer[index + offset] on, but not what is masked out."""
-        place = self._place(pointer, index, vector.type)
         kind, bytes_ = (f"f{8 * self.code.bytes}", self.code.bytes) if vector.type == self.type else ("i32", 4)
         if self.mask is None:
-            self.code.builder.store(vector, place, align=bytes_)
-        else:
-            alignment = ir.Constant(ir.IntType(32), bytes_)
+            self.code.builder.store(vector, self._place(pointer, index, vector.type), align=bytes_)
+        elif HAS_MASK_REGISTERS:
+            place, alignment = self._place(pointer, index, vector.type), ir.Constant(ir.IntType(32), bytes_)
             name = f"masked.store.v{self.lanes}{kind}.p0"
             self.code.call(name, ir.VoidType(), vector, place, alignment, self.mask)
+        else:
+            self._store_in_parts(vector, pointer, index, bytes_)
+
+    def _store_in_parts(self, vector: Any, pointer: Any, index: Any, bytes_: int) -> None:
+        """Store all numbers, or else half of them, a quarter, and so on: masked stores of AVX2 may be very slow."""
+        code, build = self.code, self.code.builder
+        rest, at = code.variable(vector), code.variable(index)
+        is_full = build.icmp_unsigned(">=", self.left, code.integer(self.lanes))
+        with build.if_else(is_full) as (then, otherwise):
+            with then:
+                build.store(vector, self._place(pointer, index, vector.type), align=bytes_)
+            with otherwise:
+                size = self.lanes // 2
+                while size:
+                    with build.if_then(build.trunc(build.udiv(self.left, code.integer(size)), ir.IntType(1))):
+                        values, to = build.load(rest), build.load(at)
+                        part = self._lanes_from(values, 0, size)
+                        build.store(part, self._place(pointer, to, part.type), align=bytes_)
+                        build.store(self._lanes_from(values, size, self.lanes), rest)
+                        build.store(build.add(to, code.integer(size)), at)
+                    size //= 2
+
+    def _lanes_from(self, vector: Any, first: int, count: int) -> Any:
+        """A vector of ``count`` lanes of another one, from lane ``first`` on; after its last one come any."""
+        numbers = [min(first + i, self.lanes - 1) for i in range(count)]
+        order = ir.Constant(ir.VectorType(ir.IntType(32), count), numbers)
+        return self.code.builder.shuffle_vector(vector, vector, order)
 
     def _place(self, pointer: Any, index: Any, type_: Any) -> Any:
         build = self.code.builder
