@@ -417,6 +417,19 @@ def test_a_kernel_for_any_number_of_rows_and_columns_of_matmul(rows, columns, x_
         assert_twins_agree(both(kernels.matmul)[1], reference.matmul, arguments)
 
 
+@pytest.mark.parametrize("more", [-1, 0, 1, kernel_settings.DEPTH + 1])
+@pytest.mark.parametrize("rows", [kernels.TILE - 1, kernels.TILE, kernels.TILE + 1])
+def test_a_kernel_for_matrices_of_any_depth_of_matmul(rows, more):
+    """Some rows of W after another are added up in y, which must not be cut off at ``least`` before all are."""
+    rng = np.random.default_rng(0)
+    size, columns = kernel_settings.DEPTH + more, 3
+    x, W, b, y = (
+        rng.integers(-3, 4, shape).astype(np.float32)
+        for shape in [(rows, size), (size, columns), (columns,), (rows, columns)]
+    )
+    assert_twins_agree(kernels.matmul, reference.matmul, [x, W, b, y, False, False, 0.0])
+
+
 @pytest.mark.parametrize(
     "pads", [((0, 1), (0, 0)), ((1, 0), (0, 0)), ((0, 0), (0, 1)), ((0, 0), (1, 0)), ((1, 2), (3, 0))]
 )
@@ -551,6 +564,19 @@ def test_winograds_algorithm_gives_what_convolution_does(setting):
 
     for function in [*both(kernels.winograd), *([] if np.isnan(x).any() else [reference.winograd])]:
         assert_twins_agree(function, by_definition, [*arguments, pads, least])
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("c", [1, 7, 8, 20])  # the last filters are multiplied in vectors of channels
+@pytest.mark.parametrize("filters", [1, 2, 7, 8, 9, 10, 11, 17, 50])
+def test_a_kernel_for_any_number_of_filters_of_winograd(filters, c, dtype):
+    rng = np.random.default_rng(0)
+    shapes = (2, 6, 9, c), (5, 3, c, filters), (filters,), (2, 4, 9, filters)
+    x, W, b, y = (rng.integers(-3, 4, shape).astype(dtype) for shape in shapes)
+    arguments = [x, W, b, y, ((1, 1), (2, 0)), 0.0]
+    assert_twins_agree(kernels.winograd, reference.winograd, arguments)
+    if filters * c < 100:
+        assert_twins_agree(both(kernels.winograd)[1], reference.winograd, arguments)
 
 
 @pytest.mark.parametrize("taps", range(2, 10))
@@ -748,6 +774,17 @@ def test_the_vectors_are_those_of_the_processor(monkeypatch, features, expected)
         with monkeypatch.context() as patch:
             patch.setattr(numba.config, setting, 1)
             assert kernel_settings._vector_bytes(features) == 0
+
+
+@pytest.mark.parametrize(
+    ("told", "expected"),
+    [("+avx2,+fma,-avx512f", 32), ("+avx512f", 64), ("-avx512f,-avx2,+fma", 0), ("", 0)],
+)
+def test_the_vectors_are_those_that_numba_was_told_of(monkeypatch, told, expected):
+    monkeypatch.setattr(numba.config, "DISABLE_JIT", 0)
+    monkeypatch.setattr(numba.config, "BOUNDSCHECK", None)
+    monkeypatch.setattr(numba.config, "CPU_FEATURES", told)
+    assert kernel_settings._vector_bytes(kernel_settings._features()) == expected
 
 
 @pytest.mark.skipif(not kernels.VECTOR_BYTES, reason="there is no vector code: its Python is compiled instead, or run")

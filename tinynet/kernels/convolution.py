@@ -56,7 +56,7 @@ def convolve(x: Array, W: Array, b: Array, y: Array, s_h: int, s_w: int, pads: A
         for tile in range(count):
             p = tiles[tile]
             patches, matrix, to = (p, runs, row, run), (uint(0), pitch, uint(0)), (p * width, width, width)
-            multiply_tile(source, starts, *patches, weights, *matrix, bias, smallest, target, *to)
+            multiply_tile(source, starts, *patches, weights, *matrix, bias, uint(0), uint(0), smallest, target, *to)
         if end < uint(TILE):
             copy_run(target, uint(0), end * width, products, uint(first * positions) * width)
 

@@ -16,8 +16,8 @@ import numpy as np
 from llvmlite import ir
 
 from tinynet.kernels.common import aligned, copy_run, to_pitch, zeroed
-from tinynet.kernels.settings import PITCH, TILE, Array, inline, jit, uint
-from tinynet.kernels.tiles import multiply_tile
+from tinynet.kernels.settings import PITCH, TILE, VECTOR_BYTES, Array, inline, jit, uint
+from tinynet.kernels.tiles import dot_tile, multiply_tile
 from tinynet.kernels.vectors import Code, Vector, compiled_as
 
 TERM_BYTES = 1 << 18  # of the terms of images, which stay in the processor's cache
@@ -52,7 +52,8 @@ def winograd(x: Array, W: Array, b: Array, y: Array, pads: Any, least: float) ->
 
     For some rows of tiles at a time, which stay in the cache, first the terms of their pixels are written, then the
     products of TILE tiles at once for each pair of kinds, and last their outputs. Even columns lie side by side, and so
-    do odd ones: those that neighbouring tiles have a term of make one run.
+    do odd ones: those that neighbouring tiles have a term of make one run. The last filters, where few are left after
+    whole vectors of them, are multiplied in vectors of channels.
     """
     n, out_h, out_w, filters = y.shape
     k_h, k_w, c, _ = W.shape
@@ -61,6 +62,9 @@ def winograd(x: Array, W: Array, b: Array, y: Array, pads: Any, least: float) ->
     numbers, firsts = TERM_NUMBERS[k_h // 4, k_w // 4].ravel(), FIRST_NUMBERS[k_h // 4, k_w // 4]  # 0 for 3, 1 for 5
     num_terms = firsts[KINDS * KINDS]
     weights = _transform_weights(W, numbers, num_terms, pitch)
+    lanes, column_pitch = uint((VECTOR_BYTES or 32) // x.itemsize), to_pitch(depth)
+    few = width % lanes if width % lanes <= lanes // uint(4) else zero  # filters: a vector would be nearly empty
+    whole, columns = width - few, _last_columns(weights, num_terms, depth, pitch, width, few, column_pitch)
 
     tiles_h, tiles_w = uint((out_h + 1) // 2), uint((out_w + 1) // 2)
     padded_h, padded_w = two * tiles_h + taps_h - one, two * tiles_w + taps_w - one
@@ -99,9 +103,12 @@ def winograd(x: Array, W: Array, b: Array, y: Array, pads: Any, least: float) ->
                 for tile in range(zero, tiles, uint(TILE)):
                     for p in range(uint(TILE)):
                         starts[p] = first * next_term + places[tile + p]
-                    to_kind = products, kind * next_kind + tile * pitch, pitch, width
-                    patches = zero, runs, next_term, depth
-                    multiply_tile(terms, starts, *patches, weights, *matrix, no_bias, nothing, *to_kind)
+                    patches, t = (runs, next_term, depth), kind * next_kind + tile * pitch
+                    product = no_bias, zero, zero, nothing, products, t, pitch, whole
+                    multiply_tile(terms, starts, zero, *patches, weights, *matrix, *product)
+                    for i in range(few):
+                        column = columns, (i * num_terms + first) * column_pitch, column_pitch
+                        dot_tile(terms, starts, *patches, *column, products, t + whole + i, pitch)
             for tile in range(tiles):
                 tile_row, out_j = first_row + tile // tiles_w, tile % tiles_w * two
                 image, out_i = uint(begin) + tile_row // tiles_h, tile_row % tiles_h * two
@@ -130,6 +137,23 @@ def _transform_weights(W: Array, numbers: Array, num_terms: Any, pitch: Any) -> 
             places, to = (start, start + tap, two * tap, width), (weights, channel * pitch, uint(c) * pitch, taps_w)
             _terms_of_weights(lines, *places, numbers, i * uint(MOST_TERMS), *to)
     return weights
+
+
+@inline
+def _last_columns(
+    weights: Array, num_terms: Any, depth: Any, pitch: Any, width: Any, few: Any, column_pitch: Any
+) -> Array:
+    """The ``few`` last of ``width`` columns of the terms' matrices: one of all terms after another.
+
+    They begin ``column_pitch`` apart.
+    """
+    columns = aligned(few * num_terms * column_pitch, weights.dtype)
+    for i in range(few):
+        for term in range(num_terms):
+            s, t = term * depth * pitch + width - few + i, (i * num_terms + term) * column_pitch
+            for channel in range(depth):
+                columns[t + channel] = weights[s + channel * pitch]
+    return columns
 
 
 @inline

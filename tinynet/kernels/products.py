@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from tinynet.kernels.common import aligned, copy_run, to_pitch, zeroed
-from tinynet.kernels.settings import COLUMNS, TILE, Array, jit, uint
+from tinynet.kernels.settings import COLUMNS, DEPTH, TILE, Array, jit, uint
 from tinynet.kernels.tiles import multiply_tile_and_fetch
 
 LINES = 4  # of the cache, 64 bytes each, in which so many columns may lie
@@ -85,23 +85,28 @@ def matmul(x: Array, W: Array, b: Array, y: Array, x_transposed: bool, W_transpo
 def _multiply(source: Array, start: Any, next_start: Any, W: Array, b: Array, y: Array, least: Any) -> None:
     """The rows from source[start] on, times W, plus b, at least ``least``: some columns at a time, which stay in cache.
 
-    TILE rows at once; the last TILE of them overlap others where need be. While some columns are multiplied, the next
-    ones are fetched, a cache line of each for every tile: if W is too large for the cache, that takes most of the time.
+    TILE rows at once. While some columns are multiplied, the next are fetched, a cache line of each for every tile:
+    if W is too large for the cache, that takes most of the time. Of a deep W, DEPTH rows are taken at a time: what they
+    add to y is written to it, with the least number put off until the last of them.
     """
-    size, columns = W.shape
-    rows, one, pitch = uint(len(y)), uint(1), uint(columns)
-    room = y if rows >= uint(TILE) else np.empty((TILE, columns), y.dtype)
-    weights, target = W.ravel(), room.ravel()
-    starts = np.empty(len(room), np.uintp)
-    for i in range(uint(len(room))):
+    size, columns = uint(W.shape[0]), uint(W.shape[1])
+    rows, zero, one, pitch = uint(len(y)), uint(0), uint(1), columns
+    whole = rows - rows % uint(TILE)
+    weights, target = W.ravel(), y.ravel()
+    others = np.empty(uint(TILE) * columns if whole < rows else zero, y.dtype)  # the last rows, made up to a tile
+    starts = np.empty(whole + uint(TILE), np.uintp)
+    for i in range(uint(len(starts))):
         starts[i] = start + min(i, rows - one) * next_start
-    for column in range(0, columns, COLUMNS):
-        matrix, args = (one, one, uint(size), weights, uint(column), pitch), (b[column:], least, target)
-        width = uint(min(COLUMNS, columns - column))
-        for tile in range(uint(0), uint(len(room)), uint(TILE)):
-            row: Any = min(tile, uint(len(room) - TILE))
-            next_w = uint(COLUMNS) + tile // uint(TILE) % uint(LINES) * uint(64 // W.itemsize)
-            t = row * pitch + uint(column)
-            multiply_tile_and_fetch(source, starts, row, *matrix, next_w, *args, t, pitch, width)
-    if rows < uint(TILE):
-        copy_run(target, uint(0), uint(y.size), y.ravel(), uint(0))
+    for k in range(zero, max(size, one), uint(DEPTH)):
+        depth = min(uint(DEPTH), size - k)
+        floor = least if k + depth == size else y.dtype.type(-np.inf)
+        for column in range(zero, columns, uint(COLUMNS)):
+            width, matrix = min(uint(COLUMNS), columns - column), (weights, k * pitch + column, pitch)
+            for tile in range(zero, rows, uint(TILE)):
+                next_w = uint(COLUMNS) + tile // uint(TILE) % uint(LINES) * uint(64 // W.itemsize)
+                products, t = (target, tile * pitch + column) if tile < whole else (others, column)
+                sums = (products, t, pitch) if k > zero else (b, column, zero)
+                patches, to = (tile, one, one, depth), (floor, products, t, pitch, width)
+                multiply_tile_and_fetch(source[k:], starts, *patches, *matrix, next_w, *sums, *to)
+    if whole < rows:
+        copy_run(others, zero, (rows - whole) * pitch, target, whole * pitch)

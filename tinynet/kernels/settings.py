@@ -37,9 +37,18 @@ def _vector_bytes(features: Mapping[str, bool]) -> int:
     return 32 if features.get("avx2") and features.get("fma") else 0
 
 
-VECTOR_BYTES = _vector_bytes(llvmlite.binding.get_host_cpu_features())
-# Sums that are kept in such registers (the others are for factors), for how many rows and columns of a matrix at once.
-SUMS, TILE, COLUMNS = (24, 8, 48) if VECTOR_BYTES == 64 else (12, 6, 64)
+def _features() -> Mapping[str, bool]:
+    """What the processor has that Numba compiles for: this one, or the one that NUMBA_CPU_FEATURES tells of."""
+    told: str | None = config.CPU_FEATURES  # type: ignore[attr-defined]
+    if told is None:
+        return dict(llvmlite.binding.get_host_cpu_features())
+    return {name[1:]: name.startswith("+") for name in told.split(",")}
+
+
+VECTOR_BYTES = _vector_bytes(_features())
+# Sums that are kept in such registers (the others are for factors), for how many rows and columns of a matrix at once,
+# and how many rows of these columns: with a large cache, more than there are.
+SUMS, TILE, COLUMNS, DEPTH = (24, 8, 48, 1 << 16) if VECTOR_BYTES == 64 else (12, 6, 64, 512)
 PITCH = 16  # numbers: rows of weights begin at multiples of it, which is where a vector does
 
 

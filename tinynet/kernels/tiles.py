@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from tinynet.kernels.settings import SUMS, TILE, VECTOR_BYTES, Array, inline, uint
-from tinynet.kernels.vectors import Code, compiled_as
+from tinynet.kernels.vectors import Code, Vector, compiled_as
 
 
 @inline
@@ -37,6 +37,8 @@ def _products_of(rows: int, *, ahead: bool = False) -> Any:
         pitch: Any,
         next_w: Any,
         b: Any,
+        first_b: Any,
+        next_b: Any,
         least: Any,
         y: Any,
         t: Any,
@@ -46,7 +48,8 @@ def _products_of(rows: int, *, ahead: bool = False) -> Any:
         build = code.builder
         corners = [build.gep(x, [code.element(starts, build.add(p, code.integer(i)))]) for i in range(rows)]
         for r, vectors in code.blocks(width, min(4, SUMS // rows), halves=VECTOR_BYTES == 64 and not ahead):
-            sums = [[code.variable(vector.load(b, r)) for vector in vectors] for _ in corners]
+            begins = [build.add(build.add(first_b, r), build.mul(next_b, code.integer(i))) for i in range(rows)]
+            sums = [[code.variable(vector.load(b, begin)) for vector in vectors] for begin in begins]
             place = code.variable(build.add(w, r))
             with code.loop(code.integer(0), runs) as i:
                 run_starts = [build.gep(corner, [build.mul(i, next_run)]) for corner in corners]
@@ -77,22 +80,25 @@ def _products_of(rows: int, *, ahead: bool = False) -> Any:
         pitch: Any,
         next_w: Any,
         b: Array,
+        first_b: Any,
+        next_b: Any,
         least: Any,
         y: Array,
         t: Any,
         next_t: Any,
         width: Any,
     ) -> None:
-        """Write the row at starts[p] of x, times W, plus b, to y[t]; the next row to y[t + next_t], and so on.
+        """Write the row at starts[p] of x, times W, to y[t]; the next row to y[t + next_t], and so on.
 
-        What is below ``least`` becomes that. A row of x is ``runs`` runs of ``run`` numbers, which begin
+        To the row is added what begins at b[first_b], to the next one what is ``next_b`` further on, and so on; b may
+        be y. What is below ``least`` becomes that. A row of x is ``runs`` runs of ``run`` numbers, which begin
         ``next_run`` apart. The matrix begins at W[w], its rows are ``pitch`` apart, and ``width`` numbers of each are
         used. (The number ``next_w`` after each of these is fetched into the cache, where that is wanted.)
         """
         for i in range(uint(rows)):
             to = t + i * next_t
             for r in range(width):
-                y[to + r] = b[r]
+                y[to + r] = b[first_b + i * next_b + r]
             place = w
             for j in range(runs):
                 start = starts[p + i] + j * next_run
@@ -108,3 +114,58 @@ def _products_of(rows: int, *, ahead: bool = False) -> Any:
 
 multiply_tile = _products_of(TILE)
 multiply_tile_and_fetch = _products_of(TILE, ahead=True)
+
+
+def _write_dots(
+    code: Code,
+    x: Any,
+    starts: Any,
+    runs: Any,
+    next_run: Any,
+    run: Any,
+    W: Any,
+    w: Any,
+    pitch: Any,
+    y: Any,
+    t: Any,
+    next_t: Any,
+) -> None:
+    build = code.builder
+    corners = [build.gep(x, [code.element(starts, code.integer(i))]) for i in range(TILE)]
+    sums = [code.variable(Vector(code, code.lanes, 0).zeros) for _ in corners]
+    with code.loop(code.integer(0), runs) as i:
+        column, begin = build.add(w, build.mul(i, pitch)), build.mul(i, next_run)
+        for k, (vector,) in code.blocks(run, 1):
+            factor, place = vector.load(W, build.add(column, k)), build.add(begin, k)
+            for corner, total in zip(corners, sums, strict=True):
+                code.add_product(total, vector.load(corner, place), factor)
+    for i, total in enumerate(sums):
+        to = build.gep(y, [build.add(t, build.mul(next_t, code.integer(i)))])
+        build.store(code.sum_of(build.load(total)), to)
+
+
+@compiled_as(_write_dots)
+def dot_tile(
+    x: Array,
+    starts: Array,
+    runs: Any,
+    next_run: Any,
+    run: Any,
+    W: Array,
+    w: Any,
+    pitch: Any,
+    y: Array,
+    t: Any,
+    next_t: Any,
+) -> None:
+    """Write TILE rows of x, times a single column, to y[t], y[t + next_t], and so on.
+
+    The rows are as in ``multiply_tile``, from starts[0] on. The column has as many runs, which begin ``pitch`` apart
+    from W[w] on.
+    """
+    for p in range(TILE):
+        total = y.dtype.type(0)
+        for i in range(runs):
+            for k in range(run):
+                total += x[starts[p] + i * next_run + k] * W[w + i * pitch + k]
+        y[t + uint(p) * next_t] = total
