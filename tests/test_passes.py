@@ -55,12 +55,18 @@ def of_batch(model: Sequential, x: Array, classes: Array) -> tuple[training.Batc
         return result
 
     with mock.patch.object(Plan, "gradients", gradients), np.errstate(all="ignore"):
-        return training.run_batch(model, x, classes, gradients=True), complete
+        return summed_batch(model, x, classes), complete
 
 
 def by_layers(model: Sequential, x: Array, classes: Array) -> training.BatchResult:
     with mock.patch.object(Plan, "goes_back", return_value=False), np.errstate(all="ignore"):
-        return training.run_batch(model, x, classes, gradients=True)
+        return summed_batch(model, x, classes)
+
+
+def summed_batch(model: Sequential, x: Array, classes: Array) -> training.BatchResult:
+    result = training.run_batch(model, x, classes, gradients=True)
+    training.add_up(result.grads, model.num_threads)
+    return result
 
 
 def assert_same(got: training.BatchResult, expected: training.BatchResult) -> None:

@@ -12,10 +12,11 @@ import pytest
 import strategies as draw
 from hypothesis import given
 from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 from strategies import lay_out
 
 from tinynet import kernels
-from tinynet.layers import products
+from tinynet.layers import outer_products, products
 from tinynet.layers.outer_products import OuterProducts
 
 few_or_many = st.integers(1, 8) | st.sampled_from([17, 65])
@@ -126,7 +127,38 @@ def test_outer_products_keep_all_samples_in_order(parts):
     for pair in pairs[1:]:
         total += OuterProducts(*pair)
     lefts, rights = zip(*pairs, strict=True)
-    np.testing.assert_array_equal(total.left(), np.concatenate(lefts))
-    np.testing.assert_array_equal(total.left(slice(1, 3)), np.concatenate(lefts)[:, 1:3])
-    np.testing.assert_array_equal(total.right(), np.concatenate(rights))
-    assert total.shape == (3, 4)
+    expected = np.concatenate(lefts).T @ np.concatenate(rights)
+    np.testing.assert_array_equal(total.sum(), expected)
+    out = np.empty((2, 4))
+    assert total.sum(slice(1, 3), out) is out
+    for rows in (out, total.sum(slice(1, 3))):
+        np.testing.assert_array_equal(rows, expected[1:3])
+    assert (total.shape, total.dtype) == ((3, 4), expected.dtype)
+
+
+@pytest.mark.parametrize(("size", "expected"), [(1, [1] * 7), (5, [1] * 7), (12, [3, 3, 1]), (20, [4, 3]), (99, [7])])
+def test_parts_of_a_sum_hold_all_its_rows(monkeypatch, size, expected):
+    monkeypatch.setattr(outer_products, "PART_SIZE", size)
+    parts = OuterProducts(np.ones((2, 7)), np.ones((2, 5))).parts()
+    rows = list(range(7))
+    assert [len(rows[part]) for part in parts] == expected
+    assert [row for part in parts for row in rows[part]] == rows
+
+
+of_any_size = st.floats(width=32) | st.integers(-149, 127).map(lambda exponent: math.ldexp(1, exponent))
+
+
+@given(arrays(np.float32, (3, 4), elements=of_any_size), arrays(np.float32, (3, 2), elements=of_any_size))
+@np.errstate(all="ignore")
+def test_what_is_surely_finite_is_so(left, right):
+    """Also where squares are zero or infinite, and on the way to a sum: that is what the absolute values are for."""
+    total = OuterProducts(left[:1], right[:1])
+    total += OuterProducts(left[1:], right[1:])
+    if total.is_surely_finite():
+        assert np.isfinite(np.abs(left).T @ np.abs(right)).all()
+
+
+@pytest.mark.parametrize(("left", "right", "expected"), [(1e19, 0.1, True), (1e19, 1e19, False), (np.nan, 0.1, False)])
+def test_ordinary_factors_have_a_finite_sum(left, right, expected):
+    products = OuterProducts(np.full((1, 2), left, np.float32), np.full((1, 3), right, np.float32))
+    assert products.is_surely_finite() == expected

@@ -28,7 +28,7 @@ from tinynet.layers import (
 from tinynet.layers.outer_products import OuterProducts
 from tinynet.losses import SparseCategoricalCrossentropy, softmax_cross_entropy
 from tinynet.models import Sequential
-from tinynet.optimizers import SGD
+from tinynet.optimizers import SGD, Adam
 from tinynet.regularizers import L2
 from tinynet.utils import to_categorical
 
@@ -492,7 +492,7 @@ def test_numbers_too_large_show_in_the_loss_without_a_warning(num_threads):
 @pytest.mark.parametrize("num_threads", [1, 2])
 def test_a_batch_cut_into_waves_and_shards_gives_the_gradients_of_the_whole(monkeypatch, num_threads, part_size, large):
     monkeypatch.setattr(outer_products, "LARGE", large)
-    monkeypatch.setattr(training, "PART_SIZE", part_size)
+    monkeypatch.setattr(outer_products, "PART_SIZE", part_size)
     monkeypatch.setattr(training, "WORTH_THREADS", 1)
     model = cnn(num_threads).astype(np.float64)
     n = 2 * training.WAVE_SIZE + 3
@@ -918,19 +918,86 @@ def test_threads_are_woken_only_for_what_is_worth_it(monkeypatch, worth_threads,
 
     monkeypatch.setattr(parallel, "run_all", note)
     monkeypatch.setattr(training, "WORTH_THREADS", worth_threads)
-    monkeypatch.setattr(training, "PART_SIZE", 16)
+    monkeypatch.setattr(outer_products, "PART_SIZE", 16)
     monkeypatch.setattr(outer_products, "LARGE", 0)
     model = mlp()
     model.num_threads = 3
     model.train_on_batch(X, Y)
-    assert asked == [(2, 3), (1 + 2, expected)]  # two shards of 35; 2 rows of 8, and 5 + 3 rows of 3
+    assert asked == [(2, 3), (1 + 2 + 2, expected)]  # two shards of 35; 2 rows of 8, 5 + 3 rows of 3, and two biases
+
+
+class Norms(SGD):
+    """Its step depends on the whole gradient."""
+
+    def update(self, w, g, lr, *remembered):
+        w -= lr * g / np.linalg.norm(g)
+
+
+class Steps(SGD):
+    """It has a ``step`` of its own."""
+
+    def step(self, params, grads):
+        for name, grad in grads.items():
+            params[name][...] -= np.float32(0.5) * grad
+
+
+@pytest.mark.parametrize("num_threads", [1, 3])
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: SGD(0.1),
+        lambda: SGD(0.1, momentum=0.9, nesterov=True, weight_decay=0.1),
+        lambda: Adam(0.1, weight_decay=0.1),
+        lambda: Norms(0.1),
+        Steps,
+    ],
+)
+def test_gradients_that_are_used_part_by_part_give_the_step_of_whole_ones(monkeypatch, make, num_threads):
+    monkeypatch.setattr(outer_products, "LARGE", 0)
+    monkeypatch.setattr(outer_products, "PART_SIZE", 9)
+    monkeypatch.setattr(training, "WORTH_THREADS", 1)
+    whole, by_parts = mlp(), mlp()
+    for model in (whole, by_parts):
+        model.num_threads = num_threads
+        model.compile(make(), model.loss)
+    for _ in range(3):
+        _, grads = whole.loss_and_gradients(X, Y)
+        whole.optimizer.step(whole.params, grads)
+        by_parts.train_on_batch(X, Y)
+    assert_same_weights(whole, by_parts)
+    assert whole.optimizer.iterations == by_parts.optimizer.iterations
+    for name, array in whole.optimizer.state.items():
+        np.testing.assert_array_equal(by_parts.optimizer.state[name], array)
+
+
+def test_only_a_step_that_treats_each_number_by_itself_is_given_parts(monkeypatch):
+    assert SGD().takes_outer_products
+    assert Adam().takes_outer_products
+    assert not Norms().takes_outer_products
+    assert not Steps().takes_outer_products
+    for name in ("update", "step"):
+        optimizer = SGD()
+        monkeypatch.setattr(optimizer, name, lambda *_: None)
+        assert not optimizer.takes_outer_products
+
+
+def test_a_gradient_that_may_overflow_but_does_not_makes_a_step(monkeypatch):
+    """Factors of 1e30, of different samples: the bound of their products says nothing, but the sum is finite."""
+    monkeypatch.setattr(outer_products, "LARGE", 0)
+    results = []
+    for possible in (True, False):
+        monkeypatch.setattr(OuterProducts, "is_surely_finite", lambda _, possible=possible: possible)
+        model = mlp()
+        model.train_on_batch(X, Y)
+        results.append(model)
+    assert_same_weights(*results)
 
 
 @pytest.mark.parametrize("num_threads", [1, 2])
 @pytest.mark.parametrize("entry", [(0, 0), (9, 2)])
 @pytest.mark.parametrize("number", [np.nan, np.inf])
 def test_gradients_are_looked_at_and_sums_of_outer_products_part_by_part(monkeypatch, num_threads, entry, number):
-    monkeypatch.setattr(training, "PART_SIZE", 6)
+    monkeypatch.setattr(outer_products, "PART_SIZE", 6)
     monkeypatch.setattr(training, "WORTH_THREADS", 1)
     left, right = np.ones((4, 10)), np.ones((4, 3))
     left[1, entry[0]], right[1, entry[1]] = number, 0.5
@@ -940,7 +1007,8 @@ def test_gradients_are_looked_at_and_sums_of_outer_products_part_by_part(monkeyp
         "b": np.ones(3),
         "bad b": np.array([1.0, number, 2.0]),
     }
-    assert training.add_up(grads, num_threads) == {"good", "b"}
+    assert training.add_up(grads, num_threads) == {"good"}
+    assert all(isinstance(grad, np.ndarray) for grad in grads.values())
     assert np.isfinite(grads["good"]).all()
     assert not np.isfinite(grads["bad"][entry])
 

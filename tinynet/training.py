@@ -11,8 +11,9 @@ one thread and many give the same weights, bit for bit. (For the usual networks 
 
 from __future__ import annotations
 
+import functools
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +23,6 @@ import numpy.typing as npt
 from tinynet import parallel
 from tinynet.callbacks.callback import CallbackList
 from tinynet.layers.outer_products import OuterProducts
-from tinynet.layers.products import transposed_times
 from tinynet.memory import keep_freed_memory
 from tinynet.plan import Plan
 
@@ -35,7 +35,6 @@ SHARD_SIZE = 32  # samples: enough for efficient matrix products, few enough to 
 LARGE_SHARD = 64  # samples of a small network, whose batches are half done before a third core has begun
 SMALL_NETWORK = 1 << 14  # outputs of all its layers
 WAVE_SIZE = 256  # samples: their shards' gradients are in memory together
-PART_SIZE = 1 << 17  # numbers of a sum of outer products, about, that are worked out at a time
 WORTH_THREADS = 1 << 18  # numbers to compute: fewer are done before another thread has begun
 
 
@@ -62,7 +61,7 @@ class BatchResult:
     num_samples: int
     loss: float
     metrics: list[float]
-    grads: dict[str, Any]  # arrays, or OuterProducts that are still to be added up
+    grads: dict[str, Any]  # arrays, or OuterProducts that are still to be added up: see ``add_up``
     finite: set[str] = field(default_factory=set)  # the names of gradients that are known to be so
 
     def add(self, other: BatchResult) -> None:
@@ -93,7 +92,8 @@ def shards(model: Sequential, rows: slice) -> list[slice]:
 def run_batch(model: Sequential, x: Array, classes: Array, *, gradients: bool) -> BatchResult:
     """Take a batch forward, and back if ``gradients``: the loss, the metrics and the gradients of the mean loss.
 
-    The loss is that of the samples and of the regularizers, the latter counted once for each sample.
+    The loss is that of the samples and of the regularizers, the latter counted once for each sample. Gradients may be
+    ``OuterProducts``.
 
     x        (n, *input_shape), in the model's dtype
     classes  (n,) integers
@@ -135,12 +135,15 @@ def run_batch(model: Sequential, x: Array, classes: Array, *, gradients: bool) -
             first, *others = parallel.run_all(run_shard, shards(model, wave), model.num_threads)
             for other in others:
                 first.add(other)
-            first.finite = add_up(first.grads, model.num_threads)
+            if n > WAVE_SIZE:
+                first.finite = add_up(first.grads, model.num_threads)
             if total is None:
                 total = first
             else:
                 total.add(first)
     assert total is not None, "a batch has samples"
+    if gradients and network.regularizers:
+        total.finite |= add_up(total.grads, model.num_threads)
     for key, regularizer in network.regularizers.items():  # once a batch: its loss is a mean, but here is a sum
         W = model.params[key]
         total.loss += n * regularizer(W)
@@ -153,29 +156,28 @@ def run_batch(model: Sequential, x: Array, classes: Array, *, gradients: bool) -
 def add_up(grads: dict[str, Any], num_threads: int) -> set[str]:
     """Replace each ``OuterProducts`` with its sum, of which the threads work out some rows each.
 
-    Returns the names of the gradients that are finite: while they are in the cache, looking at them costs little.
+    Returns the names of those sums that are finite: while they are in the cache, looking at them costs little.
     """
-    parts: list[tuple[OuterProducts, Array, slice, Array]] = []
-    names: list[str] = []
+    parts: list[tuple[str, OuterProducts, slice]] = []
     for key, grad in grads.items():
         if isinstance(grad, OuterProducts):
-            right = grad.right()
-            grads[key] = total = np.empty(grad.shape, right.dtype)
-            for rows in batches(len(total), math.ceil(len(total) / math.ceil(total.size / PART_SIZE))):
-                parts.append((grad, right, rows, total[rows]))
-                names.append(key)
-    wrong = {key for key, grad in grads.items() if key not in names and not _all_finite(grad)}
+            parts += [(key, grad, rows) for rows in grad.parts()]
+    sums = {key: np.empty(grad.shape, grad.dtype) for key, grad, _ in parts}
 
     @np.errstate(over="ignore", invalid="ignore")
-    def add_part(part: tuple[OuterProducts, Array, slice, Array]) -> bool:
-        products, right, rows, total = part
-        transposed_times(products.left(rows), right, total)
-        return _all_finite(total)
+    def add_part(part: tuple[str, OuterProducts, slice]) -> bool:
+        key, products, rows = part
+        return _all_finite(products.sum(rows, out=sums[key][rows]))
 
-    large = sum(total.size for *_, total in parts) > WORTH_THREADS
-    finite = parallel.run_all(add_part, parts, num_threads if large else 1)
-    wrong |= {name for name, is_finite in zip(names, finite, strict=True) if not is_finite}
-    return grads.keys() - wrong
+    with parallel.single_threaded_blas():
+        finite = parallel.run_all(add_part, parts, _threads_for(sums, num_threads))
+    grads.update(sums)
+    return sums.keys() - {key for (key, _, _), is_finite in zip(parts, finite, strict=True) if not is_finite}
+
+
+def _threads_for(grads: Mapping[str, Array | OuterProducts], num_threads: int) -> int:
+    """``num_threads``, if there is enough to do for that."""
+    return num_threads if sum(math.prod(grad.shape) for grad in grads.values()) > WORTH_THREADS else 1
 
 
 def train_step(model: Sequential, x: Array, classes: Array, where: str = "on this batch") -> BatchResult:
@@ -185,11 +187,21 @@ def train_step(model: Sequential, x: Array, classes: Array, where: str = "on thi
         DivergenceError: the loss or a gradient is NaN or infinite; there has been no step then.
     """
     x = x.astype(model.dtype, copy=False)
-    with np.errstate(over="ignore", invalid="ignore"):
-        result = run_batch(model, x, classes, gradients=True)
-    refuse_divergence(model, x, result, where)
     _, optimizer = model.loss_and_optimizer()
-    optimizer.step(model.params, result.grads)
+    with np.errstate(over="ignore", invalid="ignore"), parallel.single_threaded_blas():
+        result = run_batch(model, x, classes, gradients=True)
+        products = {key: grad for key, grad in result.grads.items() if isinstance(grad, OuterProducts)}
+        if optimizer.takes_outer_products and all(grad.is_surely_finite() for grad in products.values()):
+            result.finite |= products.keys()
+        else:
+            result.finite |= add_up(result.grads, model.num_threads)
+            products = {}
+        refuse_divergence(model, x, result, where)
+        if products:
+            num_threads = _threads_for(products, model.num_threads)
+            optimizer.step(model.params, result.grads, functools.partial(parallel.run_all, num_threads=num_threads))
+        else:
+            optimizer.step(model.params, result.grads)
     result.grads = {}
     return result
 
@@ -284,6 +296,7 @@ def evaluate(model: Sequential, x: Array, classes: Array, batch_size: int, callb
 
 def predict(model: Sequential, x: Array, batch_size: int, callbacks: CallbackList) -> Array:
     """The network's outputs for all samples, (n, *output_shape)."""
+    keep_freed_memory()
     told = len(callbacks.callbacks) > 0  # for a single image, it takes a while to tell nobody
     if told:
         callbacks.on_predict_begin({})

@@ -12,6 +12,9 @@ from tinynet.kernels.vectors import Code, compiled_as
 
 LIST_BYTES = 1 << 16  # of a gradient whose non-zeros are listed at a time
 FAST_BYTES = 1 << 15  # of weights that stay in the processor's fastest memory
+RUN_SUMS = (
+    25 if VECTOR_BYTES == 64 else SUMS
+)  # with AVX-512, factors need no registers: they are added as they are read
 RUNS = (1, 5)  # how many runs are added to at once: the rows of the usual windows
 WORTH_TAKING_APART = 4  # times that a pixel is looked up, at least
 
@@ -256,7 +259,7 @@ def _write_add_runs(
 
     def add(runs: int) -> None:
         halves = runs > 1 and VECTOR_BYTES == 64
-        for r, vectors in code.blocks(run, min(4 if runs > 1 else 8, SUMS // runs), halves=halves):
+        for r, vectors in code.blocks(run, min(5 if runs > 1 else 8, RUN_SUMS // runs), halves=halves):
             here = [build.add(build.add(t, r), build.mul(next_t, code.integer(i))) for i in range(runs)]
             sums = [[code.variable(vector.load(target, to)) for vector in vectors] for to in here]
             begins = [build.add(build.add(s, r), build.mul(next_s, code.integer(i))) for i in range(runs)]

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from tinynet.layers.products import transposed_times
+
 Array = npt.NDArray[Any]
 
 LARGE = 1 << 17  # weights, whose gradient is added up once for several shards
+PART_SIZE = 1 << 17  # numbers of a sum, about, that are worked out at a time
 
 
 def is_large(W: Array) -> bool:
@@ -27,7 +31,7 @@ class OuterProducts:
     Example:
         >>> products = OuterProducts(np.array([[1.0, 2.0]]), np.array([[1.0, 10.0]]))
         >>> products += OuterProducts(np.array([[1.0, 0.0]]), np.array([[5.0, 5.0]]))
-        >>> products.left().T @ products.right()
+        >>> products.sum()
         array([[ 6., 15.],
                [ 2., 20.]])
     """
@@ -45,10 +49,35 @@ class OuterProducts:
         """(a, b), of the sum."""
         return self._lefts[0].shape[1], self._rights[0].shape[1]
 
-    def left(self, columns: slice = slice(None)) -> Array:
-        """All of ``left``, or some columns of it."""
-        return np.concatenate([left[:, columns] for left in self._lefts])
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Of the sum."""
+        return self._rights[0].dtype
 
-    def right(self) -> Array:
-        """All of ``right``."""
-        return np.concatenate(self._rights)
+    def parts(self) -> list[slice]:
+        """The rows of the sum that are to be worked out together."""
+        rows = self.shape[0]
+        size = math.ceil(rows / math.ceil(math.prod(self.shape) / PART_SIZE))
+        return [slice(start, min(start + size, rows)) for start in range(0, rows, size)]
+
+    def sum(self, rows: slice = slice(None), out: Array | None = None) -> Array:
+        """The sum, or some rows of it; it is written into ``out`` where that is given."""
+        left, right = np.concatenate([left[:, rows] for left in self._lefts]), self._joined_right()
+        if out is None:
+            out = np.empty((left.shape[1], right.shape[1]), self.dtype)
+        transposed_times(left, right, out)
+        return out
+
+    def is_surely_finite(self) -> bool:
+        """Whether no number of the sum, nor any on the way to it, can be NaN or infinite: False where that is unknown.
+
+        By the inequality of Cauchy and Schwarz, all are at most the norm of left times that of right.
+        """
+        lefts, rights = (sum(float(np.vdot(part, part)) for part in parts) for parts in (self._lefts, self._rights))
+        most = float(np.finfo(self.dtype).max)
+        return math.sqrt(lefts) * math.sqrt(rights) < most / 2  # the norms are rounded
+
+    def _joined_right(self) -> Array:
+        if len(self._rights) > 1:
+            self._rights = [np.concatenate(self._rights)]
+        return self._rights[0]

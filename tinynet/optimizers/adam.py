@@ -8,7 +8,7 @@ from typing import Any
 import numpy.typing as npt
 
 from tinynet import kernels
-from tinynet.optimizers.optimizer import Optimizer
+from tinynet.optimizers.optimizer import Optimizer, elementwise
 from tinynet.optimizers.schedules import LearningRateSchedule
 from tinynet.validation import check_number, reject_arguments
 
@@ -76,6 +76,7 @@ class Adam(Optimizer):
         if not self.epsilon:
             raise ValueError("Adam: epsilon must be above 0, such as 1e-7: a gradient of 0 would give 0 / 0.")
 
+    @elementwise
     def update(self, w: Array, g: Array, lr: float, *remembered: Array) -> None:
         m, v = remembered
         t = self.iterations + 1

@@ -2,19 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+import functools
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from tinynet import kernels
+from tinynet.layers.outer_products import OuterProducts
 from tinynet.optimizers.schedules import LearningRateSchedule
 from tinynet.validation import check_number, reject_arguments
 
 Array = npt.NDArray[Any]
+Update = TypeVar("Update", bound=Callable[..., None])
+Part = tuple[Array, Callable[[], Array], list[Array]]  # of a parameter; its gradient, once called; what is remembered
 
 _FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
+
+
+def elementwise(update: Update) -> Update:
+    """Decorator: says that an ``update`` treats each number by itself, whatever the others are.
+
+    It is then given a large parameter some rows at a time, perhaps on several threads, each as soon as their gradient
+    is worked out: that is sooner done than with a whole gradient, which would not stay in the cache.
+    """
+    update.elementwise = True  # type: ignore[attr-defined]
+    return update
+
+
+def _one_by_one(function: Callable[[Part], None], parts: Iterable[Part]) -> None:
+    for part in parts:
+        function(part)
 
 
 class Optimizer:
@@ -119,14 +138,61 @@ class Optimizer:
         for slot in self.slots:
             setattr(self, slot, arrays[slot])
 
-    def step(self, params: Mapping[str, Array], grads: Mapping[str, Array]) -> None:
+    def step(
+        self,
+        params: Mapping[str, Array],
+        grads: Mapping[str, Array | OuterProducts],
+        run_all: Callable[[Callable[[Part], None], list[Part]], object] = _one_by_one,
+    ) -> None:
         """Update every array in ``params`` in place from the gradient of the same name and shape.
+
+        Where ``takes_outer_products``, a gradient may be ``OuterProducts``. ``run_all(function, parts)`` calls the
+        function for each of the parts, in any order or on several threads.
 
         Raises:
             ValueError: the names or shapes of the two differ, a parameter is read-only, or the parameters are not those
                 of earlier steps.
             TypeError: a parameter is neither float32 nor float64.
         """
+        self._check_step(params, grads)
+        lr, slots = self.learning_rate, self.slots_in_use()
+        parts: list[Part] = []
+        for name, w in params.items():
+            grad, remembered = grads[name], [self._remembered(slot, name, w) for slot in slots]
+            if isinstance(grad, OuterProducts):
+                parts += [
+                    (w[i], functools.partial(grad.sum, i), [each[i] for each in remembered]) for i in grad.parts()
+                ]
+            else:
+                parts.append((w, functools.partial(_in_rows, grad, w.dtype), remembered))
+
+        def move(part: Part) -> None:
+            w, gradient, remembered = part
+            in_rows, g = _in_rows(w, w.dtype), gradient()
+            if self.weight_decay:
+                kernels.decay(in_rows, lr * self.weight_decay)
+            self.update(in_rows, g, lr, *remembered)
+            if not w.flags.c_contiguous:
+                w[...] = in_rows
+
+        run_all(move, parts)
+        self.iterations += 1
+
+    @property
+    def takes_outer_products(self) -> bool:
+        """Whether ``step`` can work out some rows of a gradient after others: if ``update`` is ``elementwise``."""
+        is_own = type(self).step is Optimizer.step and "step" not in vars(self)
+        return is_own and getattr(self.update, "elementwise", False)
+
+    def update(self, w: Array, g: Array, lr: float, *remembered: Array) -> None:
+        """Move the parameter ``w`` in place along its gradient ``g``, at the learning rate ``lr``.
+
+        All arrays are C-contiguous, of the shape and dtype of ``w``: a parameter, or some of its rows, if this is
+        ``elementwise``.
+        """
+        raise NotImplementedError(f"{type(self).__name__} does not define update(w, g, lr, *remembered).")
+
+    def _check_step(self, params: Mapping[str, Array], grads: Mapping[str, Array | OuterProducts]) -> None:
         owner = f"{type(self).__name__}.step"
         if params.keys() != grads.keys():
             raise ValueError(f"{owner}: gradients for {sorted(grads)}, but parameters {sorted(params)}.")
@@ -144,22 +210,6 @@ class Optimizer:
                         f"{owner}: {name} has shape {w.shape}, but had {remembered.shape} in earlier steps; "
                         "give every model an optimizer of its own."
                     )
-        lr, slots = self.learning_rate, self.slots_in_use()
-        for name, w in params.items():
-            in_rows, g = _in_rows(w, w.dtype), _in_rows(grads[name], w.dtype)
-            if self.weight_decay:
-                kernels.decay(in_rows, lr * self.weight_decay)
-            self.update(in_rows, g, lr, *(self._remembered(slot, name, w) for slot in slots))
-            if not w.flags.c_contiguous:
-                w[...] = in_rows
-        self.iterations += 1
-
-    def update(self, w: Array, g: Array, lr: float, *remembered: Array) -> None:
-        """Move the parameter ``w`` in place along its gradient ``g``, at the learning rate ``lr``.
-
-        All arrays are C-contiguous, of the shape and dtype of ``w``.
-        """
-        raise NotImplementedError(f"{type(self).__name__} does not define update(w, g, lr, *remembered).")
 
     def slots_in_use(self) -> tuple[str, ...]:
         """The slots whose arrays ``update`` is given: all, unless a subclass says otherwise."""

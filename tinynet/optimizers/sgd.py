@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tinynet import kernels
-from tinynet.optimizers.optimizer import Optimizer
+from tinynet.optimizers.optimizer import Optimizer, elementwise
 from tinynet.optimizers.schedules import LearningRateSchedule
 from tinynet.validation import check_number
 
@@ -70,6 +70,7 @@ class SGD(Optimizer):
     def slots_in_use(self) -> tuple[str, ...]:
         return self.slots if self.momentum else ()
 
+    @elementwise
     def update(self, w: Array, g: Array, lr: float, *remembered: Array) -> None:
         v = remembered[0] if self.momentum else np.empty(0, w.dtype)
         kernels.sgd(w.reshape(-1), g.reshape(-1), v.reshape(-1), lr, self.momentum, self.nesterov)
