@@ -12,9 +12,7 @@ from tinynet.kernels.vectors import Code, compiled_as
 
 LIST_BYTES = 1 << 16  # of a gradient whose non-zeros are listed at a time
 FAST_BYTES = 1 << 15  # of weights that stay in the processor's fastest memory
-RUN_SUMS = (
-    25 if VECTOR_BYTES == 64 else SUMS
-)  # with AVX-512, factors need no registers: they are added as they are read
+RUN_SUMS = 25 if VECTOR_BYTES == 64 else SUMS  # factors are multiplied as they are read, which takes no register
 RUNS = (1, 5)  # how many runs are added to at once: the rows of the usual windows
 WORTH_TAKING_APART = 4  # times that a pixel is looked up, at least
 
