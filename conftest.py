@@ -11,7 +11,8 @@ from hypothesis import HealthCheck, Phase, settings
 # First calls compile kernels, and CI machines are slow: time says nothing about a test. Quick runs repeat exactly.
 _COMMON = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}
 settings.register_profile("quick", max_examples=20, derandomize=True, database=None, **_COMMON)
-settings.register_profile("deep", max_examples=500, print_blob=True, **_COMMON)
+settings.register_profile("few", max_examples=5, derandomize=True, database=None, **_COMMON)
+settings.register_profile("deep", max_examples=200, print_blob=True, **_COMMON)
 # A mutant (see tests/mutation.py) is killed by any failure; the simplest one is of no use.
 _UNSHRUNK = {"derandomize": True, "database": None, "phases": (Phase.explicit, Phase.generate), **_COMMON}
 settings.register_profile("mutants", max_examples=30, **_UNSHRUNK)

@@ -25,6 +25,7 @@ def shell_commands():
     return [command.strip() for line in lines for command in line.split("&&") if command.strip()]
 
 
+@pytest.mark.trains_for_long
 def test_the_snippets_run_one_after_another_and_do_what_they_say(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     names = {"__name__": "__main__"}
