@@ -6,7 +6,8 @@
     an epoch   all batches of the training data, shuffled anew
 
 How a batch is cut depends on its size alone, never on the number of threads, and sums are taken in a fixed order. So
-one thread and many give the same weights, bit for bit. (For the usual networks a shard is one call: see ``plan.py``.)
+one thread and many give the same weights, bit for bit. (For the usual networks a shard is one call: see ``plan.py``. A
+large gradient is added up as the optimizer uses it, some rows at a time: see ``OuterProducts``.)
 """
 
 from __future__ import annotations

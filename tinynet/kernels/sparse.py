@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from tinynet.kernels.common import aligned, copy_run, list_starts, pad, to_pitch, zeroed
-from tinynet.kernels.settings import SUMS, VECTOR_BYTES, Array, inline, jit, short_jit, uint
+from tinynet.kernels.settings import PITCH, SUMS, VECTOR_BYTES, Array, inline, jit, short_jit, uint
 from tinynet.kernels.vectors import Code, compiled_as
 
 LIST_BYTES = 1 << 16  # of a gradient whose non-zeros are listed at a time
@@ -158,7 +158,7 @@ def add_filters(dy: Array, argmax: Array, filters_: Array, x: Array, s_h: int, s
     """Twin: ``reference.add_filters``, for a ``dy`` that is mostly zeros: these cost nothing.
 
     The rows of the filters' windows are taken one after another: one row of all filters is small enough for the
-    fastest memory.
+    fastest memory. Rows that lie in the padding are left out, and so are most columns there.
     """
     n, h, w, c = x.shape
     filters, k_h, k_w, _ = filters_.shape
@@ -175,6 +175,8 @@ def add_filters(dy: Array, argmax: Array, filters_: Array, x: Array, s_h: int, s
     weights = aligned(uint(k_h) * size, x.dtype)
     _copy_by_row(filters_, pitch, weights)
     rows = uint(max(1, FAST_BYTES // (size * x.itemsize)))
+    skips, counts = np.empty(out_w, np.uintp), np.empty(out_w, np.uintp)
+    _list_inside(skips, counts, s_w, left, w, k_w, c)
     places = np.empty(out_h * out_w * filters, np.uintp)
     values = np.empty(out_h * out_w * filters, dy.dtype)
     ends = np.empty(out_h * out_w, np.uintp)
@@ -185,15 +187,32 @@ def add_filters(dy: Array, argmax: Array, filters_: Array, x: Array, s_h: int, s
         k_i = uint(0)
         while k_i < uint(k_h):
             runs, w_i = _runs_of(min(rows, uint(k_h) - k_i)), k_i * size
-            for p in range(uint(out_h * out_w)):
-                first, end = p * uint(filters), ends[p]
-                if end > first:
-                    t = starts[p] + k_i * row
-                    _add_runs(weights, w_i, size, places, values, first, end, room, t, row, run, runs)
+            for i in range(uint(out_h)):
+                first_row = i * uint(s_h) + k_i
+                if first_row + runs <= uint(top) or first_row >= uint(top + h):
+                    continue
+                for j in range(uint(out_w)):
+                    p = i * uint(out_w) + j
+                    first, end, skip = p * uint(filters), ends[p], skips[j]
+                    if end > first:
+                        t, count = starts[p] + k_i * row + skip, counts[j]
+                        _add_runs(weights, w_i + skip, size, places, values, first, end, room, t, row, count, runs)
             k_i += runs
         for i in range(h):
             copy_run(room, uint(((top + i) * padded_w + left) * c), line, target, s)
             s += line
+
+
+@inline
+def _list_inside(skips: Array, counts: Array, s_w: int, left: int, w: int, k_w: int, c: int) -> None:
+    """For each column, how many numbers of a window's row lie before the image, in whole pitches, and how many to use.
+
+    What is beyond the image on either side would be added to the padding.
+    """
+    for j in range(len(skips)):
+        begin = min(max(left - j * s_w, 0), k_w) * c // PITCH * PITCH
+        skips[j] = begin
+        counts[j] = max(min(left + w - j * s_w, k_w) * c - begin, 0)
 
 
 @inline

@@ -26,7 +26,8 @@ class OuterProducts:
 
         left (n, a)     right (n, b)     sum (a, b) = left.T @ right
 
-    One matrix product for a whole batch takes less time than one for each shard, and writes the sum to memory once.
+    One matrix product for a whole batch takes less time than one for each shard. And an optimizer may work it out some
+    rows at a time, and use each of these ``parts`` while it is in the cache, so that the whole is never written.
 
     Example:
         >>> products = OuterProducts(np.array([[1.0, 2.0]]), np.array([[1.0, 10.0]]))
