@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import math
 import os
 import subprocess
 import sys
@@ -186,6 +187,7 @@ def _bound_to_cores(count: int) -> Iterator[None]:
 # The worker's own process --------------------------------------------------------------------------------------------
 
 MAX_BATCH_BYTES = 1 << 27  # of all images that a worker holds, so that large batches do not fill the memory
+TURNS, TURN_SECONDS = 8, 0.1  # in which the settings of a library are tried out
 
 
 class Bench:
@@ -207,8 +209,7 @@ class Bench:
         variants = module.Side.variants if variant is None else (variant,)
         self.variant = variants[0]
         if len(variants) > 1 and self.job.num_batches:
-            seconds = {each: self._try_out(module.Side(setup, weights, each)) for each in variants}
-            self.variant = min(variants, key=seconds.__getitem__)
+            self.variant = self._fastest({each: module.Side(setup, weights, each) for each in variants})
         self._use(module.Side(setup, weights, self.variant))
         self._stage("build")
         self.title = ", ".join(filter(None, (self.side.title, self.variant)))
@@ -268,12 +269,16 @@ class Bench:
         self.position += 1
         return self.side.train_step(x, y) if self.job.kind == "training" else self.side.predict(x)
 
-    def _try_out(self, side: Any) -> float:
-        """Seconds for a step, at best: the machine's hiccups must not choose."""
-        self._use(side)
-        self.time(1, warmup=1)
-        steps = max(1, int(0.05 / self.time(1, warmup=1)))
-        return min(self.time(steps, warmup=0) for _ in range(5))
+    def _fastest(self, sides: dict[str, Any]) -> str:
+        """Which of these takes least time for a step at best, in turns: the machine's hiccups must not choose."""
+        seconds, steps = dict.fromkeys(sides, math.inf), 0
+        for _ in range(TURNS):
+            for name, side in sides.items():
+                self._use(side)
+                once = self.time(1, warmup=1)
+                steps = steps or max(1, int(TURN_SECONDS / once))
+                seconds[name] = min(seconds[name], self.time(steps, warmup=0))
+        return min(seconds, key=seconds.__getitem__)
 
     def _read_batches(self) -> list[tuple[Any, Any]]:
         size, pixels = self.job.batch_size, self.job.network.input_shape[0] ** 2

@@ -6,11 +6,11 @@ from typing import Any
 
 from tinynet.optimizers import schedules
 from tinynet.optimizers.adam import Adam
-from tinynet.optimizers.optimizer import Optimizer
+from tinynet.optimizers.optimizer import Optimizer, elementwise
 from tinynet.optimizers.sgd import SGD
 from tinynet.validation import check_choice, refuse_keras_name
 
-__all__ = ["SGD", "Adam", "Optimizer", "schedules"]
+__all__ = ["SGD", "Adam", "Optimizer", "elementwise", "schedules"]
 
 OPTIMIZERS: dict[str, type[SGD] | type[Adam]] = {"sgd": SGD, "adam": Adam}
 

@@ -39,6 +39,8 @@ def _one_by_one(function: Callable[[Part], None], parts: Iterable[Part]) -> None
 class Optimizer:
     """Base class. A subclass writes ``update``, and names in ``slots`` what it remembers of each parameter.
 
+    If ``update`` treats each number by itself, it may be decorated with ``elementwise``, which makes it faster.
+
     For each parameter w with gradient g, at the learning rate lr of this step:
 
         w = w - lr * weight_decay * w                  if weight_decay
