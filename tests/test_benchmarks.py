@@ -21,7 +21,7 @@ from sides.base import Setup, channels_first
 from startup import memory_table, start_table
 from time_to_accuracy import run_table
 from training_step import main as training_step
-from worker import Job, MissingLibraryError, Worker, WorkerError
+from worker import Bench, Job, MissingLibraryError, Worker, WorkerError
 
 import tinynet
 from tinynet.datasets import mnist
@@ -282,6 +282,15 @@ def test_a_worker_trains_the_network_it_was_given():
         assert worker.startup.keys() == {"import", "data", "build"}
         assert worker.time(steps=2) > 0
         assert worker.peak_memory() > 2**20
+
+
+def test_one_slow_moment_chooses_no_settings():
+    """All settings have their turns, so the first ones of "fast" are slow as those of "slow" are; later ones are not."""
+    seconds = {"fast": iter([9.0, 9.0, 9.0, 9.0] + 100 * [1.0]), "slow": iter([8.0] * 4 + 100 * [2.0])}
+    bench = object.__new__(Bench)
+    bench._use = lambda side: setattr(bench, "side", side)
+    bench.time = lambda steps, warmup: next(seconds[bench.side])
+    assert bench._fastest({"fast": "fast", "slow": "slow"}) == "fast"
 
 
 def test_in_inference_each_images_loss_is_compared():

@@ -26,6 +26,14 @@ def elementwise(update: Update) -> Update:
 
     It is then given a large parameter some rows at a time, perhaps on several threads, each as soon as their gradient
     is worked out: that is sooner done than with a whole gradient, which would not stay in the cache.
+
+    Example:
+        >>> class SignDescent(Optimizer):
+        ...     @elementwise
+        ...     def update(self, w, g, lr, *remembered):
+        ...         w -= lr * np.sign(g)
+        >>> SignDescent(0.5).takes_outer_products
+        True
     """
     update.elementwise = True  # type: ignore[attr-defined]
     return update
