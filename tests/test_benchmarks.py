@@ -285,7 +285,7 @@ def test_a_worker_trains_the_network_it_was_given():
 
 
 def test_one_slow_moment_chooses_no_settings():
-    """All settings have their turns, so the first ones of "fast" are slow as those of "slow" are; later ones are not."""
+    """All have their turns: in the first ones "fast" is slow, too, and in the later ones it is not."""
     seconds = {"fast": iter([9.0, 9.0, 9.0, 9.0] + 100 * [1.0]), "slow": iter([8.0] * 4 + 100 * [2.0])}
     bench = object.__new__(Bench)
     bench._use = lambda side: setattr(bench, "side", side)
