@@ -209,10 +209,9 @@ def train_step(model: Sequential, x: Array, classes: Array, where: str = "on thi
 
 def refuse_divergence(model: Sequential, x: Array, result: BatchResult, where: str) -> None:
     """Raise DivergenceError unless the loss and all gradients of the batch ``x`` are finite."""
-    unknown, wrong = [name for name in result.grads if name not in result.finite], None
-    if unknown:
-        with parallel.single_threaded_blas():
-            wrong = next((name for name in unknown if not _all_finite(result.grads[name])), None)
+    unknown = [name for name in result.grads if name not in result.finite]
+    with parallel.single_threaded_blas():
+        wrong = next((name for name in unknown if not _all_finite(result.grads[name])), None)
     if math.isfinite(result.loss):
         if wrong is None:
             return
