@@ -981,6 +981,17 @@ def test_only_a_step_that_treats_each_number_by_itself_is_given_parts(monkeypatc
         assert not optimizer.takes_outer_products
 
 
+def test_warnings_of_a_step_of_ones_own_are_shown():
+    class Overflows(SGD):
+        def update(self, w, g, lr, *remembered):
+            np.full(1, 3e38, np.float32) * np.float32(10)
+
+    model = mlp()
+    model.compile(Overflows(0.1), model.loss)
+    with pytest.warns(RuntimeWarning, match="overflow"):
+        model.train_on_batch(X, Y)
+
+
 def test_a_gradient_that_may_overflow_but_does_not_makes_a_step(monkeypatch):
     """Factors of 1e30, of different samples: the bound of their products says nothing, but the sum is finite."""
     monkeypatch.setattr(outer_products, "LARGE", 0)

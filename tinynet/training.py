@@ -197,12 +197,13 @@ def train_step(model: Sequential, x: Array, classes: Array, where: str = "on thi
         else:
             result.finite |= add_up(result.grads, model.num_threads)
             products = {}
-        refuse_divergence(model, x, result, where)
-        if products:
-            num_threads = _threads_for(products, model.num_threads)
+    refuse_divergence(model, x, result, where)
+    if products:
+        num_threads = _threads_for(products, model.num_threads)
+        with parallel.single_threaded_blas():
             optimizer.step(model.params, result.grads, functools.partial(parallel.run_all, num_threads=num_threads))
-        else:
-            optimizer.step(model.params, result.grads)
+    else:
+        optimizer.step(model.params, result.grads)
     result.grads = {}
     return result
 
