@@ -7,12 +7,13 @@ from typing import Any
 import numpy as np
 
 from tinynet.kernels.common import aligned, copy_run, list_starts, pad, to_pitch, zeroed
-from tinynet.kernels.settings import PITCH, SUMS, VECTOR_BYTES, Array, inline, jit, short_jit, uint
+from tinynet.kernels.settings import PITCH, VECTOR_BYTES, Array, inline, jit, short_jit, uint
 from tinynet.kernels.vectors import Code, compiled_as
 
 LIST_BYTES = 1 << 16  # of a gradient whose non-zeros are listed at a time
 FAST_BYTES = 1 << 15  # of weights that stay in the processor's fastest memory
-RUN_SUMS = 25 if VECTOR_BYTES == 64 else SUMS  # factors are multiplied as they are read, which takes no register
+# Vectors of sums, of one run or of several. (Factors are multiplied as they are read, which takes no register.)
+ONE_RUN, RUN_SUMS = (8, 25) if VECTOR_BYTES == 64 else (13, 13)
 RUNS = (1, 5)  # how many runs are added to at once: the rows of the usual windows
 WORTH_TAKING_APART = 4  # times that a pixel is looked up, at least
 
@@ -276,7 +277,7 @@ def _write_add_runs(
 
     def add(runs: int) -> None:
         halves = runs > 1 and VECTOR_BYTES == 64
-        for r, vectors in code.blocks(run, min(5 if runs > 1 else 8, RUN_SUMS // runs), halves=halves):
+        for r, vectors in code.blocks(run, min(5, RUN_SUMS // runs) if runs > 1 else ONE_RUN, halves=halves):
             here = [build.add(build.add(t, r), build.mul(next_t, code.integer(i))) for i in range(runs)]
             sums = [[code.variable(vector.load(target, to)) for vector in vectors] for to in here]
             begins = [build.add(build.add(s, r), build.mul(next_s, code.integer(i))) for i in range(runs)]

@@ -39,10 +39,13 @@ class OuterProducts:
 
     def __init__(self, left: Array, right: Array):
         self._lefts, self._rights = [left], [right]
+        # Taken now, by the thread that has just made these arrays and has them in its cache.
+        self._squares = float(np.vdot(left, left)), float(np.vdot(right, right))
 
     def __iadd__(self, other: OuterProducts) -> OuterProducts:
         self._lefts += other._lefts
         self._rights += other._rights
+        self._squares = self._squares[0] + other._squares[0], self._squares[1] + other._squares[1]
         return self
 
     @property
@@ -74,9 +77,8 @@ class OuterProducts:
 
         By the inequality of Cauchy and Schwarz, all are at most the norm of left times that of right.
         """
-        lefts, rights = (sum(float(np.vdot(part, part)) for part in parts) for parts in (self._lefts, self._rights))
-        most = float(np.finfo(self.dtype).max)
-        return math.sqrt(lefts) * math.sqrt(rights) < most / 2  # the norms are rounded
+        left, right = map(math.sqrt, self._squares)
+        return left * right < float(np.finfo(self.dtype).max) / 2  # the norms are rounded
 
     def _joined_right(self) -> Array:
         if len(self._rights) > 1:
