@@ -54,7 +54,7 @@ def test_relu_of_nan_and_infinity():
 def test_relu_inside_a_layer_is_relu_after_it_bit_for_bit(monkeypatch, make, shape, n, by_kernel):
     """Inside, the kernels that compute the weighted sums do it."""
     if not by_kernel:
-        monkeypatch.setattr(products, "CACHE_BYTES", 0)
+        monkeypatch.setattr(products, "COLUMN_BYTES", 0)
         monkeypatch.setattr(convolution, "WEIGHT_BYTES", 0)
     rng = np.random.default_rng(0)
     inside, before = make(activation="relu"), make()

@@ -8,6 +8,7 @@ exponentials: see ``ulps``.) With ``NUMBA_DISABLE_JIT=1`` these tests run the Py
 A new kernel is one more line in ``TWINS``, with a function that draws its arguments.
 """
 
+import functools
 import inspect
 import math
 import types
@@ -148,7 +149,12 @@ def winograd(s: Setting) -> list[Any]:
     """Without NaN and infinity: the twin's matrices multiply them with zeros."""
     s.size, s.strides = (s.one_of(kernels.TAPS), s.one_of(kernels.TAPS)), (1, 1)
     x, W, b, y, _, _, pads, least = convolve(s)
-    return [s.numbers(*x.shape, zeros=s.zeros), W, b, y, pads, least]
+    return [s.numbers(*x.shape, zeros=s.zeros), W, b, y, room_for(W), pads, least]
+
+
+def room_for(W: Array) -> Callable[[], Array]:
+    """Makes room for what ``winograd`` keeps, as an argument of ``assert_twins_agree``."""
+    return functools.partial(np.zeros, convolution_winograd.winograd_room(W), W.dtype)
 
 
 def matmul(s: Setting) -> list[Any]:
@@ -307,12 +313,16 @@ def a_setting(dtype: type) -> Setting:
 def assert_twins_agree(
     function: Callable[..., Any], twin: Callable[..., Any], arguments: list[Any], ulps: int = 0
 ) -> None:
-    """Both return the same, and leave the same in the arrays that they are given: where they write, and where not."""
+    """Both return the same, and leave the same in the arrays that they are given: where they write, and where not.
+
+    An argument that is a function makes room for each of them, of which it does not matter what they leave in it.
+    """
 
     def run(function: Callable[..., Any]) -> tuple[Any, list[Any]]:
         copies = [argument.copy("K") if isinstance(argument, Array) else argument for argument in arguments]
+        rooms = [argument() if callable(argument) else argument for argument in copies]
         with np.errstate(invalid="ignore"):  # infinity minus infinity is meant
-            return function(*copies), copies
+            return function(*rooms), copies
 
     (returned, after), (expected, expected_after) = run(function), run(twin)
     assert returned == expected
@@ -399,7 +409,7 @@ def test_a_kernel_for_few_positions_of_convolve(positions, c, pads):
 
 
 @pytest.mark.parametrize(("x_transposed", "W_transposed"), [(False, False), (True, False), (False, True)])
-@pytest.mark.parametrize("columns", [3, kernels.COLUMNS, kernels.COLUMNS + 1, 2 * kernels.COLUMNS + 7])
+@pytest.mark.parametrize("columns", [3, *(kernel_settings.COLUMNS * i + more for i, more in [(1, 0), (1, 1), (2, 7)])])
 @pytest.mark.parametrize("rows", [*TILE_AND_AROUND, products.ROWS - 1, products.ROWS, products.ROWS + 1, 100])
 def test_a_kernel_for_any_number_of_rows_and_columns_of_matmul(rows, columns, x_transposed, W_transposed):
     rng = np.random.default_rng(0)
@@ -554,16 +564,16 @@ def test_what_is_left_out_of_convolve_is_what_is_blank(monkeypatch):
 @given(setting=settings)
 def test_winograds_algorithm_gives_what_convolution_does(setting):
     """NaN is seen where a window has it, and nowhere else."""
-    *arguments, pads, least = winograd(setting)
+    *arguments, room, pads, least = winograd(setting)
     x = arguments[0]
     if setting.special:
         x[setting.rng.random(x.shape) < 0.1] = np.nan
 
-    def by_definition(x: Array, W: Array, b: Array, y: Array, pads: Pads, least: float) -> None:
+    def by_definition(x: Array, W: Array, b: Array, y: Array, kept: Array, pads: Pads, least: float) -> None:
         reference.convolve(x, W, b, y, 1, 1, pads, least)
 
     for function in [*both(kernels.winograd), *([] if np.isnan(x).any() else [reference.winograd])]:
-        assert_twins_agree(function, by_definition, [*arguments, pads, least])
+        assert_twins_agree(function, by_definition, [*arguments, room, pads, least])
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -573,10 +583,54 @@ def test_a_kernel_for_any_number_of_filters_of_winograd(filters, c, dtype):
     rng = np.random.default_rng(0)
     shapes = (2, 6, 9, c), (5, 3, c, filters), (filters,), (2, 4, 9, filters)
     x, W, b, y = (rng.integers(-3, 4, shape).astype(dtype) for shape in shapes)
-    arguments = [x, W, b, y, ((1, 1), (2, 0)), 0.0]
+    arguments = [x, W, b, y, room_for(W), ((1, 1), (2, 0)), 0.0]
     assert_twins_agree(kernels.winograd, reference.winograd, arguments)
     if filters * c < 100:
         assert_twins_agree(both(kernels.winograd)[1], reference.winograd, arguments)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("place", [0, 7, -1])
+def test_what_winograd_keeps_is_made_anew_for_other_weights(place, dtype):
+    rng = np.random.default_rng(0)
+    shapes = (1, 3, 4, 3), (3, 3, 3, 9), (9,), (1, 2, 2, 9)
+    x, W, b, y = (rng.integers(1, 4, shape).astype(dtype) for shape in shapes)
+    for function in both(kernels.winograd):
+        room = room_for(W)()
+        for weight in (1, 2, -0.0, 0.0, np.nan, 3):
+            W.ravel()[place] = weight
+            for other in (W, W[::-1].copy()):
+                assert_twins_agree(
+                    lambda x, W, *others: function(x, W, *others[:2], room, *others[2:]),  # noqa: B023
+                    lambda x, W, *others: reference.winograd(x, W, *others[:2], room, *others[2:]),  # noqa: B023
+                    [x, other, b, y, ((1, 0), (0, 0)), -math.inf],
+                )
+
+
+def test_winograd_uses_what_it_has_kept():
+    x, W, b = np.ones((1, 4, 4, 2)), np.ones((3, 3, 2, 9)), np.zeros(9)
+    for function in both(kernels.winograd):
+        room, first, second = room_for(W)(), np.empty((1, 2, 2, 9)), np.empty((1, 2, 2, 9))
+        function(x, W, b, first, room, NO_PADS, -math.inf)
+        room[W.size + 2 * kernel_settings.PITCH :] *= 2  # not the weights, which come first
+        function(x, W, b, second, room, NO_PADS, -math.inf)
+        assert (first == 18).all()
+        assert (second != first).any()
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "same"),
+    [
+        ([], [], True),
+        ([1], [1], True),
+        ([0.0], [-0.0], False),
+        ([np.nan, 1], [np.nan, 1], True),
+        ([1, 2], [1, 3], False),
+    ],
+)
+def test_bits_are_the_same_or_not(a, b, same):
+    for dtype in (np.float32, np.float64):
+        assert numba.njit(lambda a, b: common.same_bits(a, b))(np.array(a, dtype), np.array(b, dtype)) == same
 
 
 @pytest.mark.parametrize("taps", range(2, 10))
@@ -607,7 +661,7 @@ def assert_all_sizes_agree(function: Callable[..., Any], size: tuple[int, int], 
         out = h + sum(pads[0]) - size[0] + 1, w + sum(pads[1]) - size[1] + 1
         shapes = (n, h, w, c), (*size, c, 3), (3,), (n, *out, 3)
         x, W, b, y = (rng.integers(-1, 2, shape).astype(np.float32) for shape in shapes)
-        assert_twins_agree(function, reference.winograd, [x, W, b, y, pads, -math.inf])
+        assert_twins_agree(function, reference.winograd, [x, W, b, y, room_for(W), pads, -math.inf])
 
 
 @pytest.mark.skipif(numba.config.DISABLE_JIT, reason="many numbers; in plain Python, the next test has few")
@@ -635,7 +689,7 @@ def test_winograds_algorithm_rounds_no_worse_than_sums_of_products(size):
     exact, one_by_one, shared = np.empty(out), np.empty(out, np.float32), np.empty(out, np.float32)
     reference.convolve(*(array.astype(np.float64) for array in (x, W, b)), exact, 1, 1, NO_PADS, -math.inf)
     kernels.convolve(x, W, b, one_by_one, 1, 1, NO_PADS, -math.inf)
-    kernels.winograd(x, W, b, shared, NO_PADS, -math.inf)
+    kernels.winograd(x, W, b, shared, room_for(W)(), NO_PADS, -math.inf)
     assert 0 < np.std(shared - exact) < np.std(one_by_one - exact)
 
 
@@ -653,7 +707,7 @@ def test_what_is_infinite_stays_infinite_or_becomes_nan_with_winograds_algorithm
     with np.errstate(invalid="ignore"):
         reference.convolve(x, W, np.zeros(4), expected, 1, 1, NO_PADS, -math.inf)
         for function in both(kernels.winograd):
-            function(x, W, np.zeros(4), y, NO_PADS, -math.inf)
+            function(x, W, np.zeros(4), y, room_for(W)(), NO_PADS, -math.inf)
             np.testing.assert_array_equal(np.isfinite(y), np.isfinite(expected))
             np.testing.assert_allclose(y[~np.isnan(y)], expected[~np.isnan(y)], rtol=1e-12)
 
@@ -722,6 +776,7 @@ def test_calls_run_the_machine_code_that_layers_run(kernel, dtype):
         arguments[0] = arguments[0].reshape(-1)
     if name == "softmax_cross_entropy":
         arguments[1] = arguments[1].astype(np.intp)
+    arguments = [argument() if callable(argument) else argument for argument in arguments]
     assert calls.table_of([(kernel, arguments)], dtype).shape == (1, calls.WORDS), "they fit into a row"
     before = list(kernel.overloads)
     kernel(*arguments)

@@ -136,6 +136,16 @@ def test_a_convolution_by_winograds_algorithm(n, runs):
     assert [step.step.kernel for step in model.plan.steps].count(kernels.winograd) == 2
 
 
+def test_weights_changed_in_place_are_seen_by_winograds_algorithm(runs):
+    model = Sequential([Input((7, 9, 16)), Conv2D(24, 3), MaxPooling2D(), Flatten(), Dense(3)])
+    x = images(1, (7, 9, 16))
+    before = model.predict(x, verbose=0)
+    model.layers[0].params["W"][1, 1, 5, 23] += 1
+    assert_same_bits(model, x)
+    assert (model.predict(x, verbose=0) != before).any()
+    assert runs() == [1, 1, 1]
+
+
 @given(
     drawn=layers_in_a_row(),
     n=st.integers(1, 9) | st.sampled_from([33, 70]),

@@ -70,7 +70,7 @@ def test_a_single_row_has_a_kernel_of_its_own_and_for_others_the_cache_decides(b
     x, W, b = integers(0, n, 4), integers(1, 4, 3), integers(2, 3)
     with (
         mock.patch.multiple(kernels, VECTOR_BYTES=32),
-        mock.patch.object(products, "CACHE_BYTES", 4 * kernels.COLUMNS * 4 - (not by_kernel)),
+        mock.patch.object(products, "COLUMN_BYTES", 4 * 4 - (not by_kernel)),
         mock.patch.object(kernels, "vecmat", wraps=kernels.vecmat) as vecmat,
         mock.patch.object(kernels, "matmul", wraps=kernels.matmul) as matmul,
     ):
@@ -104,19 +104,19 @@ def test_which_factors_must_stay_in_the_cache():
 @pytest.mark.parametrize(
     ("rows", "size", "dtype", "stays"),
     [
-        (8, 5461, np.float32, True),  # 48 columns of 5461 numbers are almost 1 MB
-        (8, 5462, np.float32, False),
+        (8, 4096, np.float32, True),
+        (8, 4097, np.float32, False),
         (100, 1, np.float32, True),
-        (8, 2730, np.float64, True),
-        (8, 2731, np.float64, False),
+        (8, 2048, np.float64, True),
+        (8, 2049, np.float64, False),
         (7, 1, np.float32, False),  # the kernel takes eight rows at a time
     ],
 )
 def test_the_kernel_multiplies_where_its_columns_stay_in_the_cache(rows, size, dtype, stays):
     left, right = np.empty((rows, size), dtype), np.empty((size, 2), dtype)
-    with mock.patch.multiple(kernels, VECTOR_BYTES=32, TILE=8, COLUMNS=48):
+    with mock.patch.multiple(kernels, VECTOR_BYTES=32, TILE=8):
         assert products.stays_in_cache(left, right) == stays
-    with mock.patch.multiple(kernels, VECTOR_BYTES=0, TILE=8, COLUMNS=48):
+    with mock.patch.multiple(kernels, VECTOR_BYTES=0, TILE=8):
         assert not products.stays_in_cache(left, right), "without vectors BLAS is faster"
 
 

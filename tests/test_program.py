@@ -102,7 +102,7 @@ def test_memory_is_used_again_unless_there_is_much_of_it(monkeypatch):
     finished, _ = doubled_and_shifted()
     x, sizes = np.ones((3, 2), np.float32), []
     memory = program._memory
-    monkeypatch.setattr(program, "_memory", lambda size: sizes.append(size) or memory(size))
+    monkeypatch.setattr(program, "_memory", lambda size, *make: sizes.append(size) or memory(size, *make))
     for _ in range(3):
         finished.run(x, NONE)
     work, results = 128, 64  # bytes: the number of the next call takes a line, too
@@ -111,6 +111,19 @@ def test_memory_is_used_again_unless_there_is_much_of_it(monkeypatch):
     for _ in range(3):
         finished.run(x, NONE)
     assert sizes.count(work) == 3, "the one that was kept is used up, and then there are two more"
+
+
+def test_memory_for_work_is_zeros_at_first_and_stays_as_a_run_has_left_it():
+    program = Program(np.float32)
+    x, none, found = program.given(3), program.given(0), program.results.add((3,), program.dtype)
+    before = program.work.add((3,), program.dtype)
+    program.call(kernels.relu, before, found)
+    program.call(kernels.relu, x, before)
+    place, finished = program.results.place(found), program.finish()
+    for size in range(1, 1000):  # NumPy hands out small blocks again as they are
+        np.full(size, 255, np.uint8)
+    for last, now in [(0, 1), (1, 2), (2, 3)]:
+        np.testing.assert_array_equal(place.of(finished.run(np.full(3, now, np.float32), none)), np.full(3, last))
 
 
 def test_what_only_stands_for_other_arrays_is_freed():

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tinynet import kernels
+from tinynet.kernels.convolution_winograd import winograd_room
 from tinynet.layers.convolution import by_channel, by_filter, most_nonzeros
 from tinynet.layers.layer import Shape
 from tinynet.layers.outer_products import OuterProducts, is_large
@@ -253,17 +254,23 @@ def _forward(
     spare = [program.work.add((most,), program.dtype) for _ in range(2)]
     pooled = [sizes[i] for i, step in enumerate(steps) if step.step.kernel is kernels.max_pool and i not in argmaxes]
     spare_argmax = program.work.add((max(pooled, default=0),), INT32)
+    rooms = {
+        i: program.work.add((winograd_room(placed.step.W),), program.dtype)
+        for i, placed in enumerate(steps)
+        if placed.step.kernel is kernels.winograd and placed.step.W is not None
+    }
     for numbers, rows in pieces:
         source, count = kept[numbers.start - 1][rows] if numbers.start else x[rows], rows.stop - rows.start
         for i in numbers:
             shape = count, *steps[i].y_shape
             target = kept[i][rows] if i in kept else spare[i % 2][: math.prod(shape)].reshape(shape)
             argmax = argmaxes[i][rows] if i in argmaxes else spare_argmax[: target.size]
-            _call_kernel(program, steps[i], source.reshape(count, *steps[i].x_shape), target, argmax)
+            images = source.reshape(count, *steps[i].x_shape)
+            _call_kernel(program, steps[i], images, target, argmax, rooms.get(i))
             source = target
 
 
-def _call_kernel(program: Program, placed: PlacedStep, x: Array, y: Array, argmax: Array) -> None:
+def _call_kernel(program: Program, placed: PlacedStep, x: Array, y: Array, argmax: Array, kept: Array | None) -> None:
     """Write down a step, from x (n, *x_shape) to y (n, *y_shape)."""
     kernel, W, b, least, window, pads = placed.step
     size, strides = ((), ()) if window is None else (window.size, window.strides)
@@ -271,7 +278,7 @@ def _call_kernel(program: Program, placed: PlacedStep, x: Array, y: Array, argma
     if kernel is kernels.convolve:
         arguments = x, W, b, y, *strides, pads, least
     elif kernel is kernels.winograd:
-        arguments = x, W, b, y, pads, least
+        arguments = x, W, b, y, kept, pads, least
     elif kernel is kernels.max_pool:
         arguments = x, *size, *strides, pads, y, argmax.reshape(y.shape)
     elif kernel is kernels.average_pool:

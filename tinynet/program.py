@@ -62,7 +62,7 @@ class Program:
         dtype: of all numbers.
 
     Attributes:
-        work: arrays for what need not be kept after a run.
+        work: arrays that no run returns. They are zeros at first, and a later run may find them as one has left them.
         results: arrays that each run returns.
 
     Example:
@@ -177,7 +177,7 @@ class FinishedProgram:
         return results if is_complete else None
 
     def _new_desk(self) -> _Desk:
-        memory, table = _memory(self._work_size), self._table.copy()
+        memory, table = _memory(self._work_size, np.zeros), self._table.copy()
         table.reshape(-1)[self._work[:, 0]] = self._work[:, 1] + memory.ctypes.data
         return _Desk(table, self._moves, self._next_row.of(memory))
 
@@ -193,8 +193,8 @@ class _Desk(NamedTuple):
     next_row: Array
 
 
-def _memory(size: int) -> Array:
+def _memory(size: int, make: Callable[..., Array] = np.empty) -> Array:
     """So many bytes, from the beginning of a line of the cache on."""
-    memory = np.empty(size + LINE, np.uint8)
+    memory = make(size + LINE, np.uint8)
     skip = -memory.ctypes.data % LINE
     return memory[skip : skip + size]

@@ -125,7 +125,7 @@ def winograd_matrices(taps: int) -> tuple[Array, Array, Array]:
     return A, B, G
 
 
-def winograd(x: Array, W: Array, b: Array, y: Array, pads: Pads, least: float) -> None:
+def winograd(x: Array, W: Array, b: Array, y: Array, kept: Array, pads: Pads, least: float) -> None:
     """``convolve`` with stride 1, for windows of two rows and columns or more, with fewer multiplications.
 
     Two rows of two sums are made of the same few products: see ``winograd_matrices``, which are applied in both
@@ -133,7 +133,9 @@ def winograd(x: Array, W: Array, b: Array, y: Array, pads: Pads, least: float) -
 
     Source: A. Lavin, S. Gray, "Fast Algorithms for Convolutional Neural Networks", 2016, section 4.
 
-    Arguments are those of ``convolve``, without the strides.
+    Arguments are those of ``convolve``, without the strides, and:
+
+    kept  zeros at first, as many as ``winograd_room(W)``: where the kernel keeps what it makes of W for its next call
     """
     k_h, k_w, _, _ = W.shape
     _, out_h, out_w, _ = y.shape

@@ -12,11 +12,10 @@ from tinynet.kernels.optimizers import adam, decay, sgd
 from tinynet.kernels.patches import col2im, im2col, im2col_transposed
 from tinynet.kernels.pooling import average_pool, average_pool_backward, max_pool, max_pool_backward
 from tinynet.kernels.products import matmul, vecmat
-from tinynet.kernels.settings import COLUMNS, TILE, VECTOR_BYTES
+from tinynet.kernels.settings import TILE, VECTOR_BYTES
 from tinynet.kernels.sparse import add_filters, count_nonzero, jump_if_dense, sum_channels, sum_patches
 
 __all__ = [
-    "COLUMNS",
     "FIRST_TERMS",
     "TAPS",
     "TILE",

@@ -59,7 +59,7 @@ def signature_of(kernel: Callable[..., Any], dtype: Any) -> tuple[Any, ...]:
     pads: Any = tuple_of(tuple_of(size, 2), 2)  # type: ignore[no-untyped-call]
     signatures: dict[Callable[..., Any], tuple[Any, ...]] = {
         convolve: (images, images, row, images, size, size, pads, real),
-        winograd: (images, images, row, images, pads, real),
+        winograd: (images, images, row, images, row, pads, real),
         max_pool: (images, size, size, size, size, pads, images, places),
         average_pool: (images, size, size, size, size, pads, images),
         matmul: (matrix, matrix, row, matrix, flag, flag, real),

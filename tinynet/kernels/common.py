@@ -80,3 +80,13 @@ def list_starts(starts: Array, out_h: Any, out_w: Any, next_row: Any, next_colum
 def better(value: Any, best: Any) -> Any:
     """Whether ``value`` takes the place of ``best`` as the largest: the first NaN wins."""
     return (value > best) | ((value != value) & (best == best))
+
+
+@inline
+def same_bits(a: Array, b: Array) -> bool:
+    """Whether two arrays of as many numbers are equal, where NaN and the sign of zero count, too."""
+    bits, others, difference = a.view(np.uint32), b.view(np.uint32), np.uint32(0)
+    for i in range(uint(len(bits))):
+        difference |= bits[i] ^ others[i]
+    same: bool = difference == 0
+    return same

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from llvmlite import ir
 
-from tinynet.kernels.common import aligned, copy_run, to_pitch, zeroed
+from tinynet.kernels.common import aligned, copy_run, same_bits, to_pitch, zeroed
 from tinynet.kernels.settings import PITCH, TILE, VECTOR_BYTES, Array, inline, jit, uint
 from tinynet.kernels.tiles import dot_tile, multiply_tile
 from tinynet.kernels.vectors import Code, Vector, compiled_as
@@ -23,6 +23,7 @@ from tinynet.kernels.vectors import Code, Vector, compiled_as
 TERM_BYTES = 1 << 18  # of the terms of images, which stay in the processor's cache
 TAPS = (3, 5)  # rows or columns of a window
 KINDS = 4
+FEW = 4  # times as many filters in a vector: so few are not worth one
 FIRST_TERMS = {3: (0, 1, 2, 3, 4), 5: (0, 2, 4, 5, 7)}  # of each kind, and how many terms there are
 MOST_TERMS = 7
 
@@ -46,14 +47,25 @@ FIRST_NUMBERS = np.array([[_number_terms(taps_h, taps_w)[1] for taps_w in TAPS] 
 IN_ORDER = np.arange(MOST_TERMS, dtype=np.uintp)
 
 
+def winograd_room(W: Array) -> int:
+    """How many numbers ``winograd`` keeps for the next call: the weights, their terms, and columns of these."""
+    k_h, k_w, c, filters = W.shape
+    terms, few = FIRST_TERMS[k_h][KINDS] * FIRST_TERMS[k_w][KINDS], (VECTOR_BYTES or 32) // W.itemsize // FEW
+    size, depth, width = (-(-number // PITCH) * PITCH for number in (W.size, c, filters))
+    room: int = PITCH + size + terms * (c * width + few * depth)
+    return room
+
+
 @jit
-def winograd(x: Array, W: Array, b: Array, y: Array, pads: Any, least: float) -> None:
+def winograd(x: Array, W: Array, b: Array, y: Array, kept: Array, pads: Any, least: float) -> None:
     """Twin: ``reference.winograd``, for windows of TAPS. NaN shows just where a window has it; infinity may become NaN.
 
     For some rows of tiles at a time, which stay in the cache, first the terms of their pixels are written, then the
     products of TILE tiles at once for each pair of kinds, and last their outputs. Even columns lie side by side, and so
     do odd ones: those that neighbouring tiles have a term of make one run. The last filters, where few are left after
     whole vectors of them, are multiplied in vectors of channels.
+
+    The terms of the weights are kept, and used again while the weights have the same bits.
     """
     n, out_h, out_w, filters = y.shape
     k_h, k_w, c, _ = W.shape
@@ -61,10 +73,16 @@ def winograd(x: Array, W: Array, b: Array, y: Array, pads: Any, least: float) ->
     depth, width, pitch = uint(c), uint(filters), to_pitch(uint(filters))
     numbers, firsts = TERM_NUMBERS[k_h // 4, k_w // 4].ravel(), FIRST_NUMBERS[k_h // 4, k_w // 4]  # 0 for 3, 1 for 5
     num_terms = firsts[KINDS * KINDS]
-    weights = _transform_weights(W, numbers, num_terms, pitch)
     lanes, column_pitch = uint((VECTOR_BYTES or 32) // x.itemsize), to_pitch(depth)
-    few = width % lanes if width % lanes <= lanes // uint(4) else zero  # filters: a vector would be nearly empty
-    whole, columns = width - few, _last_columns(weights, num_terms, depth, pitch, width, few, column_pitch)
+    few = width % lanes if width % lanes <= lanes // uint(FEW) else zero  # filters: a vector would be nearly empty
+    whole, start = width - few, uint(-kept.ctypes.data % 64 // kept.itemsize)  # where a vector should begin
+    after_W = start + to_pitch(uint(W.size))
+    after_terms = after_W + num_terms * depth * pitch
+    before, weights, columns = kept[start : start + uint(W.size)], kept[after_W:after_terms], kept[after_terms:]
+    if not same_bits(W.ravel(), before):
+        _transform_weights(W, numbers, num_terms, pitch, weights)
+        _copy_last_columns(weights, num_terms, depth, pitch, width, few, column_pitch, columns)
+        copy_run(W.ravel(), zero, uint(W.size), before, zero)
 
     tiles_h, tiles_w = uint((out_h + 1) // 2), uint((out_w + 1) // 2)
     padded_h, padded_w = two * tiles_h + taps_h - one, two * tiles_w + taps_w - one
@@ -119,8 +137,8 @@ def winograd(x: Array, W: Array, b: Array, y: Array, pads: Any, least: float) ->
 
 
 @inline
-def _transform_weights(W: Array, numbers: Array, num_terms: Any, pitch: Any) -> Array:
-    """The terms of the weights: for each of them a matrix (c, filters), whose rows begin ``pitch`` apart."""
+def _transform_weights(W: Array, numbers: Array, num_terms: Any, pitch: Any, weights: Array) -> None:
+    """Write the terms of the weights: for each of them a matrix (c, filters), whose rows begin ``pitch`` apart."""
     k_h, k_w, c, filters = W.shape
     taps_h, taps_w, width, zero, two = uint(k_h), uint(k_w), uint(filters), uint(0), uint(2)
     tap = uint(c) * width
@@ -129,31 +147,27 @@ def _transform_weights(W: Array, numbers: Array, num_terms: Any, pitch: Any) -> 
     source = aligned(taps_h * line + uint(PITCH), W.dtype)
     copy_run(W.ravel(), zero, taps_h * line, source, zero)
     lines = aligned(uint(MOST_TERMS) * line_pitch + uint(PITCH), W.dtype)
-    weights = aligned(num_terms * uint(c) * pitch, W.dtype)
     _terms_of_weights(source, zero, line, two * line, line, IN_ORDER, zero, lines, zero, line_pitch, taps_h)
     for channel in range(uint(c)):
         for i in range(taps_h + taps_h // two):  # terms: 4 of 3 taps, 7 of 5
             start = i * line_pitch + channel * width
             places, to = (start, start + tap, two * tap, width), (weights, channel * pitch, uint(c) * pitch, taps_w)
             _terms_of_weights(lines, *places, numbers, i * uint(MOST_TERMS), *to)
-    return weights
 
 
 @inline
-def _last_columns(
-    weights: Array, num_terms: Any, depth: Any, pitch: Any, width: Any, few: Any, column_pitch: Any
-) -> Array:
-    """The ``few`` last of ``width`` columns of the terms' matrices: one of all terms after another.
+def _copy_last_columns(
+    weights: Array, num_terms: Any, depth: Any, pitch: Any, width: Any, few: Any, column_pitch: Any, columns: Array
+) -> None:
+    """Copy the ``few`` last of ``width`` columns of the terms' matrices: one of all terms after another.
 
     They begin ``column_pitch`` apart.
     """
-    columns = aligned(few * num_terms * column_pitch, weights.dtype)
     for i in range(few):
         for term in range(num_terms):
             s, t = term * depth * pitch + width - few + i, (i * num_terms + term) * column_pitch
             for channel in range(depth):
                 columns[t + channel] = weights[s + channel * pitch]
-    return columns
 
 
 @inline

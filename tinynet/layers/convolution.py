@@ -28,6 +28,7 @@ from typing import Any
 import numpy as np
 
 from tinynet import kernels
+from tinynet.kernels.convolution_winograd import winograd_room
 from tinynet.layers.layer import Array, Shape
 from tinynet.layers.pooled_gradient import PooledGradient, whole
 from tinynet.layers.window import Window
@@ -99,7 +100,7 @@ def convolve(x: Array, W: Array, b: Array, window: Window, pads: Pads, least: fl
     y = np.empty((n, out_h, out_w, filters), x.dtype)
     if reads_in_place(W) and n:
         if shares_products(W, window, (out_h, out_w)):
-            kernels.winograd(x, W, b, y, pads, least)
+            kernels.winograd(x, W, b, y, np.zeros(winograd_room(W), W.dtype), pads, least)
         else:
             kernels.convolve(x, W, b, y, *window.strides, pads, least)
         return y

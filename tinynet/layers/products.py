@@ -16,7 +16,7 @@ from tinynet import kernels
 
 Array = npt.NDArray[Any]
 
-CACHE_BYTES = 1 << 20  # of a matrix, in the columns that the kernel multiplies at a time
+COLUMN_BYTES = 1 << 14  # of a matrix that the kernel multiplies: of a few columns that is all in the cache
 
 
 def times(x: Array, W: Array, b: Array, least: float) -> Array:
@@ -65,7 +65,7 @@ _in_rows = np.ascontiguousarray  # as kernels need their arrays: row by row
 
 def columns_stay_in_cache(W: Array) -> bool:
     """Whether ``times`` multiplies several rows with W by a kernel; a single one it does in any case."""
-    return kernels.VECTOR_BYTES > 0 and len(W) * kernels.COLUMNS * W.itemsize <= CACHE_BYTES
+    return kernels.VECTOR_BYTES > 0 and len(W) * W.itemsize <= COLUMN_BYTES
 
 
 def stays_in_cache(left: Array, right: Array) -> bool:
