@@ -712,6 +712,16 @@ def test_what_is_infinite_stays_infinite_or_becomes_nan_with_winograds_algorithm
             np.testing.assert_allclose(y[~np.isnan(y)], expected[~np.isnan(y)], rtol=1e-12)
 
 
+@pytest.mark.parametrize("more", [-1, 0, 1, 5, sparse.COUNTED + 3])
+def test_more_numbers_are_counted_than_at_a_time(monkeypatch, more):
+    x = np.ones(sparse.COUNTED + more, np.float32)
+    x[5:7] = 0
+    assert kernels.count_nonzero(x) == x.size - 2
+    monkeypatch.setattr(sparse, "COUNTED", 4)
+    x = x[:11].reshape(1, 11)
+    assert both(kernels.count_nonzero)[1](x) == 9
+
+
 @pytest.mark.parametrize(("most", "runs"), [(1, 1), (2, 1), (3, 1), (4, 1), (5, 5), (6, 5), (100, 5)])
 def test_as_many_runs_at_once_as_there_is_code_for(most, runs):
     assert sparse._runs_of(np.uintp(most)) == runs

@@ -120,8 +120,10 @@ def test_the_kernel_multiplies_where_its_columns_stay_in_the_cache(rows, size, d
         assert not products.stays_in_cache(left, right), "without vectors BLAS is faster"
 
 
+@pytest.mark.parametrize("long_vectors", [False, True])
 @pytest.mark.parametrize("parts", [1, 3])
-def test_outer_products_keep_all_samples_in_order(parts):
+def test_outer_products_keep_all_samples_in_order(monkeypatch, parts, long_vectors):
+    monkeypatch.setattr(outer_products, "LONG_VECTORS", long_vectors)
     pairs = [(integers(i, 2, 3), integers(i, 2, 4)) for i in range(parts)]
     total = OuterProducts(*pairs[0])
     for pair in pairs[1:]:

@@ -103,8 +103,11 @@ class Plan:
         """Whether ``gradients`` does what the network's and the loss's own methods would do."""
         if not self._goes_back or type(loss).value_and_gradient is not Loss.value_and_gradient:
             return False
-        objects = (network, loss, *self._parts)
-        return not any(name in vars(each) for each in objects for name in (*_BACKWARD, "value_and_gradient"))
+        for each in (network, loss, *self._parts):
+            names = vars(each)
+            if "backward" in names or "backward_unsummed" in names or "value_and_gradient" in names:
+                return False
+        return True
 
     def gradients(
         self, x: Array, classes: Array, batch: int

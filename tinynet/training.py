@@ -189,21 +189,21 @@ def train_step(model: Sequential, x: Array, classes: Array, where: str = "on thi
     """
     x = x.astype(model.dtype, copy=False)
     _, optimizer = model.loss_and_optimizer()
-    with np.errstate(over="ignore", invalid="ignore"), parallel.single_threaded_blas():
-        result = run_batch(model, x, classes, gradients=True)
-        products = {key: grad for key, grad in result.grads.items() if isinstance(grad, OuterProducts)}
-        if optimizer.takes_outer_products and all(grad.is_surely_finite() for grad in products.values()):
-            result.finite |= products.keys()
-        else:
-            result.finite |= add_up(result.grads, model.num_threads)
-            products = {}
-    refuse_divergence(model, x, result, where)
-    if products:
-        num_threads = _threads_for(products, model.num_threads)
-        with parallel.single_threaded_blas():
+    with parallel.single_threaded_blas():
+        with np.errstate(over="ignore", invalid="ignore"):
+            result = run_batch(model, x, classes, gradients=True)
+            products = {key: grad for key, grad in result.grads.items() if isinstance(grad, OuterProducts)}
+            if optimizer.takes_outer_products and all(grad.is_surely_finite() for grad in products.values()):
+                result.finite |= products.keys()
+            else:
+                result.finite |= add_up(result.grads, model.num_threads)
+                products = {}
+        refuse_divergence(model, x, result, where)
+        if products:
+            num_threads = _threads_for(products, model.num_threads)
             optimizer.step(model.params, result.grads, functools.partial(parallel.run_all, num_threads=num_threads))
-    else:
-        optimizer.step(model.params, result.grads)
+        else:
+            optimizer.step(model.params, result.grads)
     result.grads = {}
     return result
 

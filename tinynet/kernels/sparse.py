@@ -15,6 +15,7 @@ FAST_BYTES = 1 << 15  # of weights that stay in the processor's fastest memory
 # Vectors of sums, of one run or of several. (Factors are multiplied as they are read, which takes no register.)
 ONE_RUN, RUN_SUMS = (8, 25) if VECTOR_BYTES == 64 else (13, 13)
 RUNS = (1, 5)  # how many runs are added to at once: the rows of the usual windows
+COUNTED = 1 << 16  # numbers at a time
 WORTH_TAKING_APART = 4  # times that a pixel is looked up, at least
 
 
@@ -345,10 +346,14 @@ def jump_if_dense(x: Array, most: int, to: int, next_row: Array) -> None:
 
 @inline
 def _count_nonzero(values: Array) -> int:
-    count = 0
-    for i in range(uint(values.size)):
-        count += values[i] != 0
-    return count
+    """In 32 bits for some numbers at a time: there are as many in a vector, then, as float32."""
+    total, size = 0, uint(values.size)
+    for begin in range(uint(0), size, uint(COUNTED)):
+        count = np.uint32(0)
+        for i in range(begin, min(begin + uint(COUNTED), size)):
+            count = np.uint32(count + np.uint32(values[i] != 0))
+        total += int(count)
+    return total
 
 
 @short_jit

@@ -8,12 +8,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from tinynet import kernels
 from tinynet.layers.products import transposed_times
 
 Array = npt.NDArray[Any]
 
 LARGE = 1 << 17  # weights, whose gradient is added up once for several shards
 PART_SIZE = 1 << 17  # numbers of a sum, about, that are worked out at a time
+LONG_VECTORS = kernels.VECTOR_BYTES == 64  # as AVX-512 has them
 
 
 def is_large(W: Array) -> bool:
@@ -69,7 +71,10 @@ class OuterProducts:
         left, right = np.concatenate([left[:, rows] for left in self._lefts]), self._joined_right()
         if out is None:
             out = np.empty((left.shape[1], right.shape[1]), self.dtype)
-        transposed_times(left, right, out)
+        if LONG_VECTORS:
+            transposed_times(left, right, out)
+        else:  # so many rows are sooner multiplied by BLAS, although it copies them
+            np.matmul(left.T, right, out=out)
         return out
 
     def is_surely_finite(self) -> bool:
