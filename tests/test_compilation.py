@@ -45,8 +45,9 @@ def test_the_collector_waits_until_the_outermost_function_is_compiled(was_enable
     assert gc.isenabled() == was_enabled
 
 
-def test_functions_of_other_packages_do_not_matter(was_enabled):
-    collector, own, other = PausedCollector("own"), of("own.file"), of("owner.file")
+@pytest.mark.parametrize("module", ["owner.file", None])  # None: a function of a text that was executed
+def test_functions_of_other_packages_do_not_matter(was_enabled, module):
+    collector, own, other = PausedCollector("own"), of("own.file"), of(module)
     collector.on_start(other)
     assert gc.isenabled() == was_enabled
     collector.on_start(own)

@@ -11,6 +11,12 @@ from threadpoolctl import threadpool_limits
 from tinynet import parallel
 
 
+@pytest.fixture(autouse=True)
+def look_for_libraries_again():
+    """An earlier test may have loaded one."""
+    parallel._blas_libraries.cache_clear()
+
+
 def test_run_all_raises_the_first_error_once_everything_has_ended():
     ended = []
     last = threading.Event()

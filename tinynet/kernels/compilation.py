@@ -45,8 +45,8 @@ class PausedCollector(event.Listener):
                 gc.enable()
 
     def _is_of_package(self, event: Any) -> bool:
-        module: str = event.data["dispatcher"].py_func.__module__
-        return module.startswith(f"{self.package}.")
+        module: str | None = event.data["dispatcher"].py_func.__module__
+        return module is not None and module.startswith(f"{self.package}.")
 
 
 def pause_collector_for(package: str) -> None:
