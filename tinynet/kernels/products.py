@@ -10,7 +10,7 @@ from tinynet.kernels.common import aligned, copy_run, to_pitch, zeroed
 from tinynet.kernels.settings import COLUMNS, DEPTH, TILE, Array, jit, uint
 from tinynet.kernels.tiles import multiply_tile_and_fetch
 
-LINES = 4  # of the cache, 64 bytes each, in which so many columns may lie
+LINES = 4  # of the cache, 64 bytes each, that are fetched of a row: one for each tile, in turn
 ROWS = 48  # that are transposed at a time
 
 
