@@ -427,12 +427,15 @@ def test_a_kernel_for_any_number_of_rows_and_columns_of_matmul(rows, columns, x_
         assert_twins_agree(both(kernels.matmul)[1], reference.matmul, arguments)
 
 
-@pytest.mark.parametrize("more", [-1, 0, 1, kernel_settings.DEPTH + 1])
+@pytest.mark.parametrize("more", [-1, 0, 1, 140])
 @pytest.mark.parametrize("rows", [kernels.TILE - 1, kernels.TILE, kernels.TILE + 1])
-def test_a_kernel_for_matrices_of_any_depth_of_matmul(rows, more):
+@pytest.mark.parametrize(
+    ("columns", "depth"), [(3, products.NARROW_DEPTH or products.DEPTH), (products.NARROW + 3, products.DEPTH)]
+)
+def test_a_kernel_for_matrices_of_any_depth_of_matmul(columns, depth, rows, more):
     """Some rows of W after another are added up in y, which must not be cut off at ``least`` before all are."""
     rng = np.random.default_rng(0)
-    size, columns = kernel_settings.DEPTH + more, 3
+    size = depth + more
     x, W, b, y = (
         rng.integers(-3, 4, shape).astype(np.float32)
         for shape in [(rows, size), (size, columns), (columns,), (rows, columns)]
@@ -619,18 +622,19 @@ def test_winograd_uses_what_it_has_kept():
 
 
 @pytest.mark.parametrize(
-    ("a", "b", "same"),
+    ("a", "b", "equal"),
     [
-        ([], [], True),
-        ([1], [1], True),
-        ([0.0], [-0.0], False),
-        ([np.nan, 1], [np.nan, 1], True),
-        ([1, 2], [1, 3], False),
+        ([], [7], True),
+        ([1], [7, 1], True),
+        ([1, 2], [7, 1, 3], False),
+        ([1, 2], [7, 3, 2], False),
+        ([np.nan], [7, np.nan], False),
     ],
 )
-def test_bits_are_the_same_or_not(a, b, same):
+def test_all_numbers_are_equal_or_not(a, b, equal):
     for dtype in (np.float32, np.float64):
-        assert numba.njit(lambda a, b: common.same_bits(a, b))(np.array(a, dtype), np.array(b, dtype)) == same
+        function = numba.njit(lambda a, b: common.all_equal(a, b, np.uintp(1)))
+        assert function(np.array(a, dtype), np.array(b, dtype)) == equal
 
 
 @pytest.mark.parametrize("taps", range(2, 10))

@@ -83,10 +83,10 @@ def better(value: Any, best: Any) -> Any:
 
 
 @inline
-def same_bits(a: Array, b: Array) -> bool:
-    """Whether two arrays of as many numbers are equal, where NaN and the sign of zero count, too."""
-    bits, others, difference = a.view(np.uint32), b.view(np.uint32), np.uint32(0)
-    for i in range(uint(len(bits))):
-        difference |= bits[i] ^ others[i]
-    same: bool = difference == 0
-    return same
+def all_equal(a: Array, b: Array, start: Any) -> bool:
+    """Whether the numbers of a are those of b from b[start] on. (NaN is equal to nothing.)"""
+    different = np.uint32(0)
+    for i in range(uint(len(a))):
+        different = np.uint32(different | np.uint32(a[i] != b[start + i]))
+    equal: bool = different == 0
+    return equal

@@ -55,7 +55,7 @@ def convolve(x: Array, W: Array, b: Array, y: Array, s_h: int, s_w: int, pads: A
             count = _leave_out_blank(source, starts, tiles[:count], runs, row, run, bias, smallest, target)
         for tile in range(count):
             p = tiles[tile]
-            patches, matrix, to = (p, runs, row, run), (uint(0), pitch, uint(0)), (p * width, width, width)
+            patches, matrix, to = (p, uint(TILE), runs, row, run), (uint(0), pitch, uint(0)), (p * width, width, width)
             multiply_tile(source, starts, *patches, weights, *matrix, bias, uint(0), uint(0), smallest, target, *to)
         if end < uint(TILE):
             copy_run(target, uint(0), end * width, products, uint(first * positions) * width)

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from llvmlite import ir
 
-from tinynet.kernels.common import aligned, copy_run, same_bits, to_pitch, zeroed
+from tinynet.kernels.common import aligned, all_equal, copy_run, to_pitch, zeroed
 from tinynet.kernels.settings import PITCH, TILE, VECTOR_BYTES, Array, inline, jit, uint
 from tinynet.kernels.tiles import dot_tile, multiply_tile
 from tinynet.kernels.vectors import Code, Vector, compiled_as
@@ -65,7 +65,7 @@ def winograd(x: Array, W: Array, b: Array, y: Array, kept: Array, pads: Any, lea
     do odd ones: those that neighbouring tiles have a term of make one run. The last filters, where few are left after
     whole vectors of them, are multiplied in vectors of channels.
 
-    The terms of the weights are kept, and used again while the weights have the same bits.
+    The terms of the weights are kept, and used again while the weights are the same.
     """
     n, out_h, out_w, filters = y.shape
     k_h, k_w, c, _ = W.shape
@@ -75,14 +75,14 @@ def winograd(x: Array, W: Array, b: Array, y: Array, kept: Array, pads: Any, lea
     num_terms = firsts[KINDS * KINDS]
     lanes, column_pitch = uint((VECTOR_BYTES or 32) // x.itemsize), to_pitch(depth)
     few = width % lanes if width % lanes <= lanes // uint(FEW) else zero  # filters: a vector would be nearly empty
-    whole, start = width - few, uint(-kept.ctypes.data % 64 // kept.itemsize)  # where a vector should begin
-    after_W = start + to_pitch(uint(W.size))
-    after_terms = after_W + num_terms * depth * pitch
-    before, weights, columns = kept[start : start + uint(W.size)], kept[after_W:after_terms], kept[after_terms:]
-    if not same_bits(W.ravel(), before):
-        _transform_weights(W, numbers, num_terms, pitch, weights)
-        _copy_last_columns(weights, num_terms, depth, pitch, width, few, column_pitch, columns)
-        copy_run(W.ravel(), zero, uint(W.size), before, zero)
+    # Where in ``kept`` they are; all vectors begin where a vector should.
+    whole, weights = width - few, uint(-kept.ctypes.data % 64 // kept.itemsize)
+    weight_terms = weights + to_pitch(uint(W.size))
+    columns = weight_terms + num_terms * depth * pitch
+    if not all_equal(W.ravel(), kept, weights):
+        _transform_weights(W, numbers, num_terms, pitch, kept, weight_terms)
+        _copy_last_columns(kept, weight_terms, num_terms, depth, pitch, width, few, column_pitch, columns)
+        copy_run(W.ravel(), zero, uint(W.size), kept, weights)
 
     tiles_h, tiles_w = uint((out_h + 1) // 2), uint((out_w + 1) // 2)
     padded_h, padded_w = two * tiles_h + taps_h - one, two * tiles_w + taps_w - one
@@ -117,15 +117,15 @@ def winograd(x: Array, W: Array, b: Array, y: Array, kept: Array, pads: Any, lea
                 places[tile] = p // tiles_w * run_pitch + p % tiles_w * depth
             for kind in range(uint(KINDS * KINDS)):
                 first = firsts[kind]
-                runs, matrix = firsts[kind + one] - first, (first * depth * pitch, pitch, zero)
+                runs, matrix = firsts[kind + one] - first, (weight_terms + first * depth * pitch, pitch, zero)
                 for tile in range(zero, tiles, uint(TILE)):
                     for p in range(uint(TILE)):
                         starts[p] = first * next_term + places[tile + p]
                     patches, t = (runs, next_term, depth), kind * next_kind + tile * pitch
                     product = no_bias, zero, zero, nothing, products, t, pitch, whole
-                    multiply_tile(terms, starts, zero, *patches, weights, *matrix, *product)
+                    multiply_tile(terms, starts, zero, uint(TILE), *patches, kept, *matrix, *product)
                     for i in range(few):
-                        column = columns, (i * num_terms + first) * column_pitch, column_pitch
+                        column = kept, columns + (i * num_terms + first) * column_pitch, column_pitch
                         dot_tile(terms, starts, *patches, *column, products, t + whole + i, pitch)
             for tile in range(tiles):
                 tile_row, out_j = first_row + tile // tiles_w, tile % tiles_w * two
@@ -137,8 +137,11 @@ def winograd(x: Array, W: Array, b: Array, y: Array, kept: Array, pads: Any, lea
 
 
 @inline
-def _transform_weights(W: Array, numbers: Array, num_terms: Any, pitch: Any, weights: Array) -> None:
-    """Write the terms of the weights: for each of them a matrix (c, filters), whose rows begin ``pitch`` apart."""
+def _transform_weights(W: Array, numbers: Array, num_terms: Any, pitch: Any, weights: Array, first: Any) -> None:
+    """Write the terms of the weights, from weights[first] on.
+
+    Each is a matrix (c, filters), whose rows begin ``pitch`` apart.
+    """
     k_h, k_w, c, filters = W.shape
     taps_h, taps_w, width, zero, two = uint(k_h), uint(k_w), uint(filters), uint(0), uint(2)
     tap = uint(c) * width
@@ -151,23 +154,23 @@ def _transform_weights(W: Array, numbers: Array, num_terms: Any, pitch: Any, wei
     for channel in range(uint(c)):
         for i in range(taps_h + taps_h // two):  # terms: 4 of 3 taps, 7 of 5
             start = i * line_pitch + channel * width
-            places, to = (start, start + tap, two * tap, width), (weights, channel * pitch, uint(c) * pitch, taps_w)
-            _terms_of_weights(lines, *places, numbers, i * uint(MOST_TERMS), *to)
+            places, t = (start, start + tap, two * tap, width), first + channel * pitch
+            _terms_of_weights(lines, *places, numbers, i * uint(MOST_TERMS), weights, t, uint(c) * pitch, taps_w)
 
 
 @inline
 def _copy_last_columns(
-    weights: Array, num_terms: Any, depth: Any, pitch: Any, width: Any, few: Any, column_pitch: Any, columns: Array
+    kept: Array, first: Any, num_terms: Any, depth: Any, pitch: Any, width: Any, few: Any, column_pitch: Any, to: Any
 ) -> None:
     """Copy the ``few`` last of ``width`` columns of the terms' matrices: one of all terms after another.
 
-    They begin ``column_pitch`` apart.
+    The matrices begin at kept[first], and the copies at kept[to], ``column_pitch`` apart.
     """
     for i in range(few):
         for term in range(num_terms):
-            s, t = term * depth * pitch + width - few + i, (i * num_terms + term) * column_pitch
+            s, t = first + term * depth * pitch + width - few + i, to + (i * num_terms + term) * column_pitch
             for channel in range(depth):
-                columns[t + channel] = weights[s + channel * pitch]
+                kept[t + channel] = kept[s + channel * pitch]
 
 
 @inline

@@ -7,10 +7,15 @@ from typing import Any
 import numpy as np
 
 from tinynet.kernels.common import aligned, copy_run, to_pitch, zeroed
-from tinynet.kernels.settings import COLUMNS, DEPTH, TILE, Array, jit, uint
+from tinynet.kernels.settings import COLUMNS, TILE, VECTOR_BYTES, Array, jit, uint
 from tinynet.kernels.tiles import multiply_tile_and_fetch
 
-LINES = 4  # of the cache, 64 bytes each, that are fetched of a row: one for each tile, in turn
+# While some columns of a row of W are multiplied, so many lines of the cache, 64 bytes each, are fetched of those that
+# are AHEAD of them: one line by each of the first tiles.
+AHEAD, LINES = (COLUMNS, 4) if VECTOR_BYTES == 64 else (2 * COLUMNS, 1)
+# Rows of W at a time. With a large cache, that is more than there are; without one, few enough that the processor
+# remembers where in memory they are, while all columns are gone through. It may be more where these are few.
+DEPTH, NARROW, NARROW_DEPTH = (1 << 16, 0, 0) if VECTOR_BYTES == 64 else (128, 2 * COLUMNS, 512)
 ROWS = 48  # that are transposed at a time
 
 
@@ -85,28 +90,37 @@ def matmul(x: Array, W: Array, b: Array, y: Array, x_transposed: bool, W_transpo
 def _multiply(source: Array, start: Any, next_start: Any, W: Array, b: Array, y: Array, least: Any) -> None:
     """The rows from source[start] on, times W, plus b, at least ``least``: some columns at a time, which stay in cache.
 
-    TILE rows at once. While some columns are multiplied, the next are fetched, a cache line of each for every tile:
-    if W is too large for the cache, that takes most of the time. Of a deep W, DEPTH rows are taken at a time: what they
-    add to y is written to it, with the least number put off until the last of them.
+    TILE rows at once, or one fewer in as many tiles as are needed to come out even. Where there are too few for that,
+    the last tile is made up with copies of the last row. While some columns are multiplied, others are fetched: if W is
+    too large for the cache, that takes most of the time. Of a deep W, some rows are taken at a time: what they add to y
+    is written to it, with the least number put off until the last of them.
     """
     size, columns = uint(W.shape[0]), uint(W.shape[1])
     rows, zero, one, pitch = uint(len(y)), uint(0), uint(1), columns
-    whole = rows - rows % uint(TILE)
+    tiles = (rows + uint(TILE - 1)) // uint(TILE)
+    missing = tiles * uint(TILE) - rows
+    full = tiles - missing if missing <= tiles else tiles
+    padded = tiles - one if missing > tiles else tiles  # the tile that is made up; ``tiles`` if none is
     weights, target = W.ravel(), y.ravel()
-    others = np.empty(uint(TILE) * columns if whole < rows else zero, y.dtype)  # the last rows, made up to a tile
-    starts = np.empty(whole + uint(TILE), np.uintp)
+    others = np.empty(uint(TILE) * columns if padded < tiles else zero, y.dtype)  # what that tile gives
+    starts = np.empty(tiles * uint(TILE), np.uintp)
     for i in range(uint(len(starts))):
         starts[i] = start + min(i, rows - one) * next_start
-    for k in range(zero, max(size, one), uint(DEPTH)):
-        depth = min(uint(DEPTH), size - k)
+    at_once = uint(DEPTH) if columns > uint(NARROW) else uint(NARROW_DEPTH)
+    for k in range(zero, max(size, one), at_once):
+        depth = min(at_once, size - k)
         floor = least if k + depth == size else y.dtype.type(-np.inf)
         for column in range(zero, columns, uint(COLUMNS)):
             width, matrix = min(uint(COLUMNS), columns - column), (weights, k * pitch + column, pitch)
-            for tile in range(zero, rows, uint(TILE)):
-                next_w = uint(COLUMNS) + tile // uint(TILE) % uint(LINES) * uint(64 // W.itemsize)
-                products, t = (target, tile * pitch + column) if tile < whole else (others, column)
+            row = zero
+            for tile in range(tiles):
+                next_w = uint(AHEAD) + tile * uint(64 // W.itemsize) if tile < uint(LINES) else zero
+                products, t = (others, column) if tile == padded else (target, row * pitch + column)
                 sums = (products, t, pitch) if k > zero else (b, column, zero)
-                patches, to = (tile, one, one, depth), (floor, products, t, pitch, width)
+                height = uint(TILE) if tile < full else uint(TILE - 1)
+                patches, to = (row, height, one, one, depth), (floor, products, t, pitch, width)
                 multiply_tile_and_fetch(source[k:], starts, *patches, *matrix, next_w, *sums, *to)
-    if whole < rows:
-        copy_run(others, zero, (rows - whole) * pitch, target, whole * pitch)
+                row += height
+    if padded < tiles:
+        first = padded * uint(TILE)
+        copy_run(others, zero, (rows - first) * pitch, target, first * pitch)

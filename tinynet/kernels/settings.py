@@ -46,9 +46,9 @@ def _features() -> Mapping[str, bool]:
 
 
 VECTOR_BYTES = _vector_bytes(_features())
-# Sums that are kept in such registers (the others are for factors), for how many rows and columns of a matrix at once,
-# and how many rows of these columns: with a large cache, more than there are.
-SUMS, TILE, COLUMNS, DEPTH = (24, 8, 48, 1 << 16) if VECTOR_BYTES == 64 else (12, 6, 16, 512)
+# Sums that are kept in such registers (the others are for factors), and for how many rows and columns of a matrix at
+# once.
+SUMS, TILE, COLUMNS = (24, 8, 48) if VECTOR_BYTES == 64 else (12, 6, 16)
 PITCH = 16  # numbers: rows of weights begin at multiples of it, which is where a vector does
 
 

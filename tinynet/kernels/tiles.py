@@ -21,14 +21,18 @@ def list_tiles(tiles: Array, positions: Any) -> Any:
     return count
 
 
-def _products_of(rows: int, *, ahead: bool = False) -> Any:
-    """The function that multiplies some rows with a matrix at once; with ``ahead``, it fetches what it is told to."""
+def _products_of(*heights: int, ahead: bool = False) -> Any:
+    """The function that multiplies so many rows, one of ``heights``, with a matrix at once.
+
+    With ``ahead``, it fetches what it is told to.
+    """
 
     def write(
         code: Code,
         x: Any,
         starts: Any,
         p: Any,
+        rows: Any,
         runs: Any,
         next_run: Any,
         run: Any,
@@ -46,32 +50,38 @@ def _products_of(rows: int, *, ahead: bool = False) -> Any:
         width: Any,
     ) -> None:
         build = code.builder
-        corners = [build.gep(x, [code.element(starts, build.add(p, code.integer(i)))]) for i in range(rows)]
-        for r, vectors in code.blocks(width, min(4, SUMS // rows), halves=VECTOR_BYTES == 64 and not ahead):
-            begins = [build.add(build.add(first_b, r), build.mul(next_b, code.integer(i))) for i in range(rows)]
-            sums = [[code.variable(vector.load(b, begin)) for vector in vectors] for begin in begins]
-            place = code.variable(build.add(w, r))
-            with code.loop(code.integer(0), runs) as i:
-                run_starts = [build.gep(corner, [build.mul(i, next_run)]) for corner in corners]
-                with code.loop(code.integer(0), run) as k:
-                    factors = [vector.load(W, build.load(place)) for vector in vectors]
-                    if ahead:
-                        code.fetch(W, build.add(build.load(place), next_w))
-                    for start, totals in zip(run_starts, sums, strict=True):
-                        number = code.element(start, k)
-                        for vector, total, factor in zip(vectors, totals, factors, strict=True):
-                            code.add_product(total, vector.splat(number), factor)
-                    build.store(build.add(build.load(place), pitch), place)
-            for i, totals in enumerate(sums):
-                to = build.add(build.add(t, r), build.mul(next_t, code.integer(i)))
-                for vector, total in zip(vectors, totals, strict=True):
-                    vector.store(code.at_least(vector.splat(least), build.load(total)), y, to)
+
+        def multiply(height: int) -> None:
+            corners = [build.gep(x, [code.element(starts, build.add(p, code.integer(i)))]) for i in range(height)]
+            for r, vectors in code.blocks(width, min(4, SUMS // height), halves=VECTOR_BYTES == 64 and not ahead):
+                begins = [build.add(build.add(first_b, r), build.mul(next_b, code.integer(i))) for i in range(height)]
+                sums = [[code.variable(vector.load(b, begin)) for vector in vectors] for begin in begins]
+                place = code.variable(build.add(w, r))
+                with code.loop(code.integer(0), runs) as i:
+                    run_starts = [build.gep(corner, [build.mul(i, next_run)]) for corner in corners]
+                    with code.loop(code.integer(0), run) as k:
+                        factors = [vector.load(W, build.load(place)) for vector in vectors]
+                        if ahead:
+                            code.fetch(W, build.add(build.load(place), next_w))
+                        for start, totals in zip(run_starts, sums, strict=True):
+                            number = code.element(start, k)
+                            for vector, total, factor in zip(vectors, totals, factors, strict=True):
+                                code.add_product(total, vector.splat(number), factor)
+                        build.store(build.add(build.load(place), pitch), place)
+                for i, totals in enumerate(sums):
+                    to = build.add(build.add(t, r), build.mul(next_t, code.integer(i)))
+                    for vector, total in zip(vectors, totals, strict=True):
+                        vector.store(code.at_least(vector.splat(least), build.load(total)), y, to)
+
+        for number in code.cases(rows, heights):
+            multiply(number)
 
     @compiled_as(write)
     def multiply_rows(
         x: Array,
         starts: Array,
         p: Any,
+        rows: Any,
         runs: Any,
         next_run: Any,
         run: Any,
@@ -88,14 +98,14 @@ def _products_of(rows: int, *, ahead: bool = False) -> Any:
         next_t: Any,
         width: Any,
     ) -> None:
-        """Write the row at starts[p] of x, times W, to y[t]; the next row to y[t + next_t], and so on.
+        """Write the row at starts[p] of x, times W, to y[t]; the next of ``rows`` rows to y[t + next_t], and so on.
 
         To the row is added what begins at b[first_b], to the next one what is ``next_b`` further on, and so on; b may
         be y. What is below ``least`` becomes that. A row of x is ``runs`` runs of ``run`` numbers, which begin
         ``next_run`` apart. The matrix begins at W[w], its rows are ``pitch`` apart, and ``width`` numbers of each are
         used. (The number ``next_w`` after each of these is fetched into the cache, where that is wanted.)
         """
-        for i in range(uint(rows)):
+        for i in range(rows):
             to = t + i * next_t
             for r in range(width):
                 y[to + r] = b[first_b + i * next_b + r]
@@ -113,7 +123,7 @@ def _products_of(rows: int, *, ahead: bool = False) -> Any:
 
 
 multiply_tile = _products_of(TILE)
-multiply_tile_and_fetch = _products_of(TILE, ahead=True)
+multiply_tile_and_fetch = _products_of(TILE, TILE - 1, ahead=True)
 
 
 def _write_dots(
