@@ -9,6 +9,7 @@ import numpy as np
 from tinynet.kernels.common import aligned, copy_run, to_pitch, zeroed
 from tinynet.kernels.settings import COLUMNS, TILE, VECTOR_BYTES, Array, jit, uint
 from tinynet.kernels.tiles import multiply_tile_and_fetch
+from tinynet.kernels.vectors import Code, compiled_as
 
 # While some columns of a row of W are multiplied, so many lines of the cache, 64 bytes each, are fetched of those that
 # are AHEAD of them: one line by each of the first tiles.
@@ -17,35 +18,53 @@ AHEAD, LINES = (COLUMNS, 4) if VECTOR_BYTES == 64 else (2 * COLUMNS, 1)
 # remembers where in memory they are, while all columns are gone through. It may be more where these are few.
 DEPTH, NARROW, NARROW_DEPTH = (1 << 16, 0, 0) if VECTOR_BYTES == 64 else (128, 2 * COLUMNS, 512)
 ROWS = 48  # that are transposed at a time
+# Rows that ``vecmat`` adds up at once, and whether the next ones are fetched meanwhile, by lines of the cache.
+TOGETHER, NEXT_ARE_FETCHED = (8, False) if VECTOR_BYTES == 64 else (4, True)
 
 
 @jit
 def vecmat(x: Array, W: Array, b: Array, y: Array, least: float) -> None:
-    """Twin: ``reference.vecmat``. The rows of W, each times a number of x, are added up eight at a time.
+    """Twin: ``reference.vecmat``. The rows of W, each times a number of x, are added up TOGETHER at a time.
 
-    A large W is read from memory, and that many places at once bring it as fast as it comes.
+    A large W is read from memory, and that is what takes the time.
     """
     size, columns, smallest = uint(W.shape[0]), uint(W.shape[1]), y.dtype.type(least)
     numbers, weights, target = x.ravel(), W.ravel(), y.ravel()
     for i in range(columns):
         target[i] = b[i]
-    whole = size - size % uint(8)
-    for k in range(uint(0), whole, uint(8)):
-        x_0, x_1, x_2, x_3 = numbers[k], numbers[k + uint(1)], numbers[k + uint(2)], numbers[k + uint(3)]
-        x_4, x_5, x_6, x_7 = numbers[k + uint(4)], numbers[k + uint(5)], numbers[k + uint(6)], numbers[k + uint(7)]
-        row, half = k * columns, uint(4) * columns
-        for i in range(row, row + columns):
-            two = x_0 * weights[i] + x_1 * weights[i + columns]
-            four = two + (x_2 * weights[i + uint(2) * columns] + x_3 * weights[i + uint(3) * columns])
-            j = i + half
-            two = x_4 * weights[j] + x_5 * weights[j + columns]
-            others = two + (x_6 * weights[j + uint(2) * columns] + x_7 * weights[j + uint(3) * columns])
-            target[i - row] += four + others
+    whole = size - size % uint(TOGETHER)
+    for k in range(uint(0), whole, uint(TOGETHER)):
+        _add_rows(numbers, k, weights, k * columns, columns, target)
     for k in range(whole, size):
         for i in range(columns):
             target[i] += numbers[k] * weights[k * columns + i]
     for i in range(columns):
         target[i] = smallest if target[i] <= smallest else target[i]
+
+
+def _write_add_rows(code: Code, x: Any, k: Any, W: Any, w: Any, columns: Any, y: Any) -> None:
+    build = code.builder
+    factors = [code.element(x, build.add(k, code.integer(i))) for i in range(TOGETHER)]
+    rows = [build.gep(W, [build.add(w, build.mul(columns, code.integer(i)))]) for i in range(TOGETHER)]
+    next_rows = build.mul(columns, code.integer(TOGETHER))
+    for r, vectors in code.blocks(columns, 2):
+        if NEXT_ARE_FETCHED:
+            for row in rows:
+                code.fetch(row, build.add(next_rows, r))
+        sums = [code.variable(vector.load(y, r)) for vector in vectors]
+        for factor, row in zip(factors, rows, strict=True):
+            for vector, total in zip(vectors, sums, strict=True):
+                code.add_product(total, vector.splat(factor), vector.load(row, r))
+        for vector, total in zip(vectors, sums, strict=True):
+            vector.store(build.load(total), y, r)
+
+
+@compiled_as(_write_add_rows)
+def _add_rows(x: Array, k: Any, W: Array, w: Any, columns: Any, y: Array) -> None:
+    """Add TOGETHER rows of ``columns`` numbers, the first of which begins at W[w], times x[k] and so on, to y."""
+    for i in range(columns):
+        for row in range(uint(TOGETHER)):
+            y[i] += x[k + row] * W[w + row * columns + i]
 
 
 @jit
