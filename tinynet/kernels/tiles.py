@@ -50,8 +50,7 @@ def _products_of(*heights: int, ahead: bool = False) -> Any:
         width: Any,
     ) -> None:
         build = code.builder
-
-        def multiply(height: int) -> None:
+        for height in code.cases(rows, heights):
             corners = [build.gep(x, [code.element(starts, build.add(p, code.integer(i)))]) for i in range(height)]
             for r, vectors in code.blocks(width, min(4, SUMS // height), halves=VECTOR_BYTES == 64 and not ahead):
                 begins = [build.add(build.add(first_b, r), build.mul(next_b, code.integer(i))) for i in range(height)]
@@ -72,9 +71,6 @@ def _products_of(*heights: int, ahead: bool = False) -> Any:
                     to = build.add(build.add(t, r), build.mul(next_t, code.integer(i)))
                     for vector, total in zip(vectors, totals, strict=True):
                         vector.store(code.at_least(vector.splat(least), build.load(total)), y, to)
-
-        for number in code.cases(rows, heights):
-            multiply(number)
 
     @compiled_as(write)
     def multiply_rows(
