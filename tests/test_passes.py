@@ -271,6 +271,10 @@ def with_backward_of_its_own(model: Sequential, owner: Any, name: str) -> Sequen
         "a network in the network": lambda: small(Flatten(), Sequential([Dense(9)])),
         "tanh": lambda: small(Flatten(), Dense(9, activation="tanh")),
         "softmax in the middle": lambda: small(Flatten(), Dense(9, activation="softmax")),
+        "a softmax whose outputs are the logits": lambda: compiled(
+            [Input((8, 8, 1)), Flatten(), Dense(3, activation="softmax"), Flatten()],
+            SparseCategoricalCrossentropy(from_logits=True),
+        ),
         "a convolution that is not pooled": lambda: small(Conv2D(4, 3)),
         "a convolution after another": lambda: small(Conv2D(4, 3), Conv2D(4, 3), MaxPooling2D()),
         "means": lambda: small(Conv2D(4, 3), AveragePooling2D()),

@@ -64,14 +64,15 @@ class Plan:
         matrices = [W for W in self._weights if W.ndim == 2]
         self._takes_several = self._takes_one and all(map(columns_stay_in_cache, matrices))
         self._programs: dict[Any, Any] = {}
-        ends_in_softmax = len(self.steps) > 0 and self.steps[-1].step.kernel is kernels.softmax
-        self._up_to_logits = self.steps[:-1] if ends_in_softmax else self.steps
+        self._ends_in_softmax = len(self.steps) > 0 and self.steps[-1].step.kernel is kernels.softmax
+        self._up_to_logits = self.steps[:-1] if self._ends_in_softmax else self.steps
         self._goes_back = (
             len(self._layers) == 1
             and all(type(layer) in _KNOWN for layer in self._parts)
             and all(getattr(type(network), name) is getattr(Network, name) for name in (*_BACKWARD, "before_softmax"))
             and self._takes_several
             and can_go_back(self._up_to_logits)
+            and self._up_to_logits[-1].y_shape[-1] > 1  # cross-entropy needs two classes
         )
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -102,6 +103,8 @@ class Plan:
     def goes_back(self, network: Network, loss: Loss) -> bool:
         """Whether ``gradients`` does what the network's and the loss's own methods would do."""
         if not self._goes_back or type(loss).value_and_gradient is not Loss.value_and_gradient:
+            return False
+        if self._ends_in_softmax == loss.from_logits:  # its outputs are the logits; or else the two do not fit
             return False
         for each in (network, loss, *self._parts):
             names = vars(each)

@@ -101,9 +101,8 @@ def run_batch(model: Sequential, x: Array, classes: Array, *, gradients: bool) -
     """
     keep_freed_memory()
     loss, _ = model.loss_and_optimizer()
-    network = model.up_to_logits(loss)
     n = len(x)
-    draw = int(model.rng.integers(2**63)) if gradients and network.random else None
+    draw = int(model.rng.integers(2**63)) if gradients and model.random else None
     plan = _plan_of(model)
     has_program = gradients and plan.dtype == x.dtype and plan.goes_back(model, loss)
 
@@ -115,6 +114,7 @@ def run_batch(model: Sequential, x: Array, classes: Array, *, gradients: bool) -
         return result_of(rows, losses, logits, grads)
 
     def run_layers(rows: slice) -> BatchResult:
+        network = model.up_to_logits(loss)
         # A generator for each shard, of the batch's number and its own: it draws the same on whatever thread.
         rng = None if draw is None else np.random.default_rng([draw, rows.start])
         grads: dict[str, Any] = {}
@@ -143,9 +143,9 @@ def run_batch(model: Sequential, x: Array, classes: Array, *, gradients: bool) -
             else:
                 total.add(first)
     assert total is not None, "a batch has samples"
-    if gradients and network.regularizers:
+    if gradients and model.regularizers:
         total.finite |= add_up(total.grads, model.num_threads)
-    for key, regularizer in network.regularizers.items():  # once a batch: its loss is a mean, but here is a sum
+    for key, regularizer in model.regularizers.items():  # once a batch: its loss is a mean, but here is a sum
         W = model.params[key]
         total.loss += n * regularizer(W)
         if gradients:
