@@ -242,6 +242,7 @@ def test_every_kernel_with_a_twin_is_measured():
     assert kernels.cases(images=1).keys() == kernels.kernel_names()
 
 
+@pytest.mark.trains_for_long
 @pytest.mark.parametrize("name", kernels.cases(images=1))
 def test_kernel_twin_and_other_numpy_compute_the_same(name):
     arguments, other = kernels.cases(images=1)[name]

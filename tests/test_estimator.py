@@ -62,7 +62,7 @@ def blobs() -> Data:
 # scikit-learn's own checks --------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("build", [None, built_model_without_softmax])
+@pytest.mark.parametrize("build", [None, pytest.param(built_model_without_softmax, marks=pytest.mark.trains_for_long)])
 def test_scikit_learn_accepts_it_as_one_of_its_own(build: Any):
     results = check_estimator(SequentialClassifier(build), on_skip=None, on_fail=None)
     failed = {result["check_name"]: result["exception"] for result in results if result["status"] == "failed"}
@@ -77,6 +77,7 @@ def test_scikit_learn_accepts_it_as_one_of_its_own(build: Any):
 # What it is for -------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.trains_for_long
 def test_it_learns_what_the_sequential_learns(digits: Data):
     images, labels = digits
     estimator = SequentialClassifier(small_cnn, SHAPE, epochs=3, batch_size=50, learning_rate=0.05, random_state=7)
@@ -103,6 +104,7 @@ def test_labels_may_be_words(blobs: Data):
     assert np.array_equal(estimator.classes_[p.argmax(axis=1)], estimator.predict(X))
 
 
+@pytest.mark.trains_for_long
 def test_images_may_come_as_images_or_as_rows(digits: Data):
     images, labels = digits
     estimator = SequentialClassifier(small_cnn, SHAPE, epochs=1, random_state=0)
@@ -224,6 +226,7 @@ def test_a_search_finds_the_learning_rate_that_learns(blobs: Data):
     assert search.best_estimator_[-1].model_.layers[0].units == search.best_params_[f"{name}__build"].keywords["units"]
 
 
+@pytest.mark.trains_for_long
 def test_cross_validation_works_on_images_and_in_other_processes(digits: Data):
     images, labels = digits
     estimator = SequentialClassifier(small_cnn, SHAPE, epochs=2, random_state=0, num_threads=1)

@@ -11,6 +11,7 @@ from tinynet.datasets import mnist, write_idx
 from tinynet.gradient_check import check_gradients
 from tinynet.layers import Conv2D
 
+pytestmark = pytest.mark.trains_for_long
 EXAMPLE = Path(__file__).parents[1] / "examples" / "lenet5_1998.py"
 
 
@@ -36,7 +37,6 @@ def example(digits):
     return run_example("--epochs", 1, "--seed", 3, "--threads", 1, "--data", digits)
 
 
-@pytest.mark.trains_for_long
 def test_it_states_its_test_error_and_the_papers(digits, capsys):
     example = run_example("--epochs", 2, "--data", digits)
     last = capsys.readouterr().out.splitlines()[-3:]

@@ -97,6 +97,7 @@ def test_epochs_that_end_early_are_not_counted():
     assert model.epoch == 3
 
 
+@pytest.mark.trains_for_long
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="this system has no SIGKILL")
 def test_killed_at_random_moments(tmp_path):
     """``python tests/kill_and_resume.py`` does it more often."""

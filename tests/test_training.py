@@ -37,7 +37,7 @@ RNG = np.random.default_rng(0)
 # 70 points around three corners of a square: 32 + 32 + 6 with Keras's batch size
 Y = RNG.integers(0, NUM_CLASSES, 70)
 X = (np.array([[0, 0], [0, 3], [3, 0]])[Y] + RNG.standard_normal((70, 2))).astype(np.float32)
-IMAGES = RNG.standard_normal((300, 8, 7, 2)).astype(np.float32)
+IMAGES = RNG.standard_normal((300, 6, 5, 2)).astype(np.float32)
 IMAGE_CLASSES = RNG.integers(0, NUM_CLASSES, 300)
 
 
@@ -52,7 +52,7 @@ def mlp(*first: Layer, seed: int | None = 0, metrics: tuple[str, ...] = ("accura
 def cnn(num_threads: int | None = None) -> Sequential:
     """A small compiled LeNet for IMAGES and IMAGE_CLASSES."""
     layers = [
-        Input((8, 7, 2)),
+        Input((6, 5, 2)),
         Conv2D(4, 3, padding="same", activation="relu"),
         MaxPooling2D(2),
         Conv2D(3, (1, 2), activation="relu"),
@@ -762,7 +762,7 @@ def test_nested_models_train_as_flat_ones_do():
     flat = cnn()
     features = Sequential([Conv2D(4, 3, padding="same", activation="relu"), MaxPooling2D(2)], name="features")
     head = Sequential([Flatten(), Sequential([Dense(NUM_CLASSES)]), Activation("softmax")])
-    nested = Sequential([Input((8, 7, 2)), features, Conv2D(3, (1, 2), activation="relu"), head], seed=1)
+    nested = Sequential([Input((6, 5, 2)), features, Conv2D(3, (1, 2), activation="relu"), head], seed=1)
     nested.compile(SGD(0.1, momentum=0.9), "sparse_categorical_crossentropy", ["accuracy"])
     nested.set_weights(flat.get_weights())
     nested.rng.bit_generator.state = flat.rng.bit_generator.state
@@ -824,7 +824,7 @@ def test_the_summary_counts_parameters(capsys):
     model = cnn()
     model.summary()
     text = capsys.readouterr().out
-    counts = [3 * 3 * 2 * 4 + 4, 1 * 2 * 4 * 3 + 3, 24 * 3 + 3]  # 4 * 2 * 3 outputs of the second convolution
+    counts = [3 * 3 * 2 * 4 + 4, 1 * 2 * 4 * 3 + 3, 9 * 3 + 3]  # 3 * 1 * 3 outputs of the second convolution
     for layer, count in zip([model.layers[0], model.layers[2], model.layers[4]], counts, strict=True):
         assert f"{layer.name} ({type(layer).__name__})" in text
         assert layer.count_params() == count
