@@ -23,7 +23,7 @@ pause_collector_for(__package__)
 # While the forward pass of a convolutional network is compiled here, another process compiles these.
 SECOND_COMPILER = SecondCompiler(
     "tinynet.kernels.backward",
-    ("sum_patches", "add_filters", "sum_channels", "sgd", "softmax_cross_entropy", "relu_backward"),
+    ("run_calls", "sum_patches", "add_filters", "sum_channels", "sgd", "softmax_cross_entropy", "relu_backward"),
     begins_with=("convolve", "winograd"),
 )
 
