@@ -347,6 +347,17 @@ def test_layers_and_regularizers_that_are_added():
     assert_same(result, by_layers(model, x, classes))
 
 
+@pytest.mark.parametrize(("layer", "reason"), [(Dense(1), "two or more"), (Softmax(), "expects logits")])
+def test_layers_that_are_added_and_do_not_fit_the_loss_are_refused(layer, reason):
+    """A callback may add them: nothing but the next batch looks at the network again."""
+    model = compiled([Input((12,)), Dense(12)], SparseCategoricalCrossentropy(from_logits=True))
+    x, classes = normal(0, (4, 12), np.float32), classes_for(4)
+    assert of_batch(model, x, classes)[1] == [True]
+    model.add(copy.deepcopy(layer))
+    with pytest.raises(ValueError, match=reason):
+        of_batch(model, x, classes)
+
+
 def test_gradients_and_predictions_of_one_model_by_turns():
     model, twin, x, classes = pooled(), pooled(), digits(5), classes_for(5)
     for _ in range(3):

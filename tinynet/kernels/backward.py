@@ -16,7 +16,10 @@ from tinynet.kernels.calls import WORDS, run_calls
 
 
 def main(dtype: str) -> None:
-    """Compile for a dtype what prediction may be waiting for, and then the kernels; print the name of each."""
+    """Compile for a dtype, those that take longest first, and print the name of each.
+
+    Before them comes what prediction waits for as well, though it needs it for other arguments.
+    """
     images, matrix, row = (np.zeros((2,) * axes, dtype) for axes in (4, 2, 1))
     windows = images.transpose(3, 0, 1, 2)  # those of each filter, as they lie in memory
     integers, classes, results = np.zeros((2, WORDS), np.int64), np.zeros(2, np.intp), np.zeros(2, np.uint8)
