@@ -1,4 +1,7 @@
-"""While kernels are compiled, Python's garbage collector waits, and another process compiles some of them."""
+"""While kernels are compiled, Python's garbage collector waits, and another process compiles some of them.
+
+And SciPy is not imported for it.
+"""
 
 import gc
 import importlib
@@ -94,6 +97,42 @@ def test_other_functions_are_compiled_with_it(was_enabled):
     with event.install_listener("numba:compile", noted):
         half(1.0)
     assert set(noted.enabled) == {was_enabled}
+
+
+# SciPy ----------------------------------------------------------------------------------------------------------------
+
+FIRST_CALL = """
+import sys
+
+HAS_SCIPY = sys.argv[1] == "True"
+if not HAS_SCIPY:
+    sys.modules["scipy"] = None  # as if it were not installed
+import numba
+import numpy as np
+from tinynet import kernels
+
+x = np.array([-1, 2], np.float32)
+kernels.relu(x, x)
+assert x.tolist() == [0, 2]
+assert "scipy.linalg" not in sys.modules
+
+a = np.array([[2.0, 0.0], [0.0, 4.0]])
+assert numba.njit(lambda a, b: np.convolve(a, b))(a[0], a[1]).tolist() == [0, 8, 0]
+try:
+    assert numba.njit(lambda a: a @ a)(a).tolist() == [[4, 0], [0, 16]]
+    assert HAS_SCIPY
+except ImportError:
+    assert not HAS_SCIPY
+"""
+
+
+@pytest.mark.skipif(numba.config.DISABLE_JIT, reason="nothing is compiled")
+@pytest.mark.parametrize("has_scipy", [True, False])
+def test_kernels_do_not_need_scipy_and_other_functions_still_find_it(tmp_path, has_scipy):
+    own = {"NUMBA_CACHE_DIR": str(tmp_path), "TINYNET_NUM_THREADS": "1"}
+    command = [sys.executable, "-c", FIRST_CALL, str(has_scipy)]
+    ran = subprocess.run(command, env={**os.environ, **own}, capture_output=True, text=True, check=False)
+    assert ran.stderr == ""
 
 
 # The other process ----------------------------------------------------------------------------------------------------

@@ -1,10 +1,14 @@
-"""What is done while Numba compiles kernels: Python's garbage collector waits, and another process helps."""
+"""What is done while Numba compiles kernels: Python's garbage collector waits, and another process helps.
+
+And before it does anything: it need not import SciPy.
+"""
 
 from __future__ import annotations
 
 import atexit
 import functools
 import gc
+import importlib.util
 import os
 import subprocess
 import sys
@@ -132,11 +136,36 @@ class SharedCache(FunctionCache):
 
     def load_overload(self, signature: Any, target: Any) -> Any:
         """What is in the cache for a signature, or None; Numba asks before it compiles."""
+        if self._function_name in self._second.begins_with and not self._has(signature, target):
+            self._second.start(str(signature[0].dtype))  # before Numba imports, which takes a while
+        import_numba_without_scipy()
         self._second.wait_for(self._function_name)
-        compiled = super().load_overload(signature, target)  # type: ignore[no-untyped-call]
-        if compiled is None and self._function_name in self._second.begins_with:
-            self._second.start(str(signature[0].dtype))
-        return compiled
+        return super().load_overload(signature, target)  # type: ignore[no-untyped-call]
+
+    def _has(self, signature: Any, target: Any) -> bool:
+        """Whether the function is in the cache for a signature."""
+        return self._cache_file.load(self._index_key(signature, target.codegen())) is not None  # type: ignore[no-untyped-call]
+
+
+@functools.cache
+def import_numba_without_scipy() -> None:
+    """Import a module of Numba's, which it needs to load or compile functions, without SciPy's linear algebra.
+
+    It would import that only to see whether it is there, and it takes longer than all of Numba's own. Whoever compiles
+    linear algebra still has it imported then.
+    """
+    from numba.np import linalg
+
+    import_scipy, linalg.ensure_blas = linalg.ensure_blas, _find_scipy
+    try:
+        importlib.import_module("numba.np.arraymath")
+    finally:
+        linalg.ensure_blas = import_scipy
+
+
+def _find_scipy() -> None:
+    if importlib.util.find_spec("scipy") is None:
+        raise ImportError("SciPy is not installed.")
 
 
 @functools.cache
