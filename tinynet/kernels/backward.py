@@ -1,6 +1,6 @@
-"""Compiles what training a convolutional network needs besides the kernels of its forward pass, into the cache on disk.
+"""Compiles half of what training a convolutional network needs, mostly its backward pass, into the cache on disk.
 
-It is run as another process, ``python -m tinynet.kernels.backward float32``, while the forward pass is compiled: see
+It is run as another process, ``python -m tinynet.kernels.backward float32``, while the rest is compiled: see
 ``compilation.SecondCompiler``. A kernel is compiled by calling it, here with zeros.
 """
 
@@ -18,16 +18,17 @@ from tinynet.kernels.calls import WORDS, run_calls
 def main(dtype: str) -> None:
     """Compile for a dtype, those that take longest first, and print the name of each.
 
-    Before them comes what prediction waits for as well, though it needs it for other arguments.
+    Before them comes what prediction needs as well.
     """
     images, matrix, row = (np.zeros((2,) * axes, dtype) for axes in (4, 2, 1))
     windows = images.transpose(3, 0, 1, 2)  # those of each filter, as they lie in memory
     integers, classes, results = np.zeros((2, WORDS), np.int64), np.zeros(2, np.intp), np.zeros(2, np.uint8)
-    argmax, size, pads = np.zeros((0, 0, 0, 0), np.int32), (2, 2), ((1, 0), (1, 0))
+    no_argmax, size, pads = np.zeros((0, 0, 0, 0), np.int32), (2, 2), ((1, 0), (1, 0))
     calls: dict[str, Callable[[], object]] = {
         "run_calls": lambda: run_calls(integers[:0], integers[:0], integers[0], results, row, classes),
-        "sum_patches": lambda: kernels.sum_patches(images, argmax, size, images, argmax, windows, 1, 1, pads),
-        "add_filters": lambda: kernels.add_filters(images, argmax, windows, images, 1, 1, pads),
+        "max_pool": lambda: kernels.max_pool(images, 2, 2, 2, 2, pads, images, images.astype(np.int32)),
+        "sum_patches": lambda: kernels.sum_patches(images, no_argmax, size, images, no_argmax, windows, 1, 1, pads),
+        "add_filters": lambda: kernels.add_filters(images, no_argmax, windows, images, 1, 1, pads),
         "sum_channels": lambda: kernels.sum_channels(images, row),
         "sgd": lambda: kernels.sgd(row, row, row, 0.0, 0.0, False),
         "softmax_cross_entropy": lambda: kernels.softmax_cross_entropy(matrix, classes, row, matrix),

@@ -20,10 +20,19 @@ uint = np.uintp
 # "contract" allows fused multiply-add and nothing else: NaN and infinity stay what they are.
 SETTINGS: dict[str, Any] = {"nogil": True, "fastmath": {"contract"}, "error_model": "numpy", "no_cfunc_wrapper": True}
 pause_collector_for(__package__)
-# While the forward pass of a convolutional network is compiled here, another process compiles these.
+# While what else a convolutional network needs is compiled here, another process compiles these: half of the work.
 SECOND_COMPILER = SecondCompiler(
     "tinynet.kernels.backward",
-    ("run_calls", "sum_patches", "add_filters", "sum_channels", "sgd", "softmax_cross_entropy", "relu_backward"),
+    (
+        "run_calls",
+        "max_pool",
+        "sum_patches",
+        "add_filters",
+        "sum_channels",
+        "sgd",
+        "softmax_cross_entropy",
+        "relu_backward",
+    ),
     begins_with=("convolve", "winograd"),
 )
 
