@@ -106,7 +106,7 @@ class Worker:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=self._stderr,
-                env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", **threads, **self.environment},
+                env={**_inherited(), "TF_CPP_MIN_LOG_LEVEL": "3", **threads, **self.environment},
                 text=True,
             )
         try:
@@ -168,6 +168,14 @@ class Worker:
         if "error" in answer:
             raise WorkerError(f"The worker of {self.side} failed:\n{answer['error']}")
         return answer["value"]
+
+
+def _inherited() -> dict[str, str]:
+    """The variables of this process, but for one that keeps Python's compiled modules from being written to disk.
+
+    pip has written those of libraries that it copied; tinynet, as a rule, is imported from where its sources are.
+    """
+    return {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
 
 
 @contextmanager

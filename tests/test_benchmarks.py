@@ -286,6 +286,13 @@ def test_a_worker_trains_the_network_it_was_given():
         assert worker.peak_memory() > 2**20
 
 
+def test_workers_keep_the_modules_that_python_compiles(tmp_path, monkeypatch):
+    monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
+    monkeypatch.setenv("PYTHONPYCACHEPREFIX", str(tmp_path))
+    with Worker("tinynet", tiny_job()):
+        assert list(tmp_path.rglob("training.*.pyc"))
+
+
 def test_one_slow_moment_chooses_no_settings():
     """It outlasts the first turns, in which both are ten times as slow."""
     calls = itertools.count()
