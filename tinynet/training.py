@@ -298,21 +298,20 @@ def evaluate(model: Sequential, x: Array, classes: Array, batch_size: int, callb
 def predict(model: Sequential, x: Array, batch_size: int, callbacks: CallbackList) -> Array:
     """The network's outputs for all samples, (n, *output_shape)."""
     keep_freed_memory()
-    told = len(callbacks.callbacks) > 0  # for a single image, it takes a while to tell nobody
-    if told:
-        callbacks.on_predict_begin({})
     assert model.output_shape is not None, "predict builds the model first"
     plan = _plan_of(model)
     outputs = np.empty((len(x), *model.output_shape), plan.dtype)
+    if len(x) == 1 and plan.takes(1) and not callbacks.callbacks:
+        plan.run(_in_rows(x, plan.dtype), outputs)  # at once: to share out a single sample may take as long
+        return outputs
+    callbacks.on_predict_begin({})
     for number, rows in enumerate(batches(len(x), batch_size)):
-        if told:
-            callbacks.on_predict_batch_begin(number, {})
+        callbacks.on_predict_batch_begin(number, {})
+        if callbacks.callbacks:
             plan = _plan_of(model)  # they may have changed the model
         _predict_batch(model, plan, x[rows], outputs[rows])
-        if told:
-            callbacks.on_predict_batch_end(number, {"outputs": outputs[rows]})
-    if told:
-        callbacks.on_predict_end({})
+        callbacks.on_predict_batch_end(number, {"outputs": outputs[rows]})
+    callbacks.on_predict_end({})
     return outputs
 
 
