@@ -3,6 +3,7 @@
 import multiprocessing
 import os
 import threading
+import time
 import warnings
 
 import pytest
@@ -17,20 +18,22 @@ def look_for_libraries_again():
     parallel._blas_libraries.cache_clear()
 
 
-def test_run_all_raises_the_first_error_once_everything_has_ended():
-    ended = []
-    last = threading.Event()
+def test_run_all_raises_the_first_error_once_all_that_have_begun_have_ended():
+    begun, ended, done = threading.Barrier(3), [], []
 
     def work(item: int) -> int:
+        done.append(item)
+        begun.wait(10)
         if item == 0:
             raise ValueError("the first")
-        last.wait(0.2)
+        time.sleep(0.2)
         ended.append(item)
         raise KeyError("a later one")
 
     with pytest.raises(ValueError, match="the first"):
-        parallel.run_all(work, [0, 1, 2], 3)
+        parallel.run_all(work, range(20), 3)
     assert sorted(ended) == [1, 2]
+    assert sorted(done) == [0, 1, 2]  # no other one has begun
 
 
 def test_run_all_keeps_the_order():
@@ -52,6 +55,55 @@ def test_run_all_wakes_no_more_threads_than_there_are_items(monkeypatch, items, 
         monkeypatch.setattr(parallel, "_pool", lambda number: Pool())
         assert parallel.run_all(str, range(items), num_threads) == [str(i) for i in range(items)]
     assert len(submitted) == helpers
+
+
+@pytest.fixture
+def pace(monkeypatch):
+    """Of items that take 0.5 seconds or longer, and 2 or longer in all, threads share the work."""
+    monkeypatch.setattr(parallel, "LEAST_SECONDS", 0.5)
+    monkeypatch.setattr(parallel, "LEAST_IN_ALL", 2.0)
+    return parallel.Pace()
+
+
+@pytest.mark.parametrize(
+    ("seconds", "items", "expected"),
+    [(0.5, 4, 3), (0.5, 3, 1), (0.49, 100, 1), (2.0, 1, 3), (1.9, 1, 1), (1.0, 2, 3)],
+)
+def test_threads_share_what_takes_long_enough(pace, seconds, items, expected):
+    assert pace.num_threads(items, 3) == 3  # at first that is not known
+    pace.seconds = seconds
+    assert pace.num_threads(items, 3) == expected
+    assert pace.num_threads(items, 1) == 1
+
+
+def test_run_all_uses_threads_as_long_as_the_items_take_long_enough(pace, monkeypatch):
+    now, threads, seconds = [0.0], [], iter([1.0, 1.0, 0.1, 0.1, 1.0, 1.0, 1.0, 1.0])
+    lock = threading.Lock()
+    monkeypatch.setattr(parallel, "_clock", lambda: now[0])
+
+    def work(item: int) -> int:
+        with lock:  # one after another: they share the clock
+            threads.append(threading.get_ident())
+            now[0] += next(seconds)
+        return item
+
+    def run() -> int:
+        """How many threads could have worked."""
+        asked = []
+        monkeypatch.setattr(parallel, "_pool", lambda number: asked.append(number) or pool)
+        threads.clear()
+        assert parallel.run_all(work, [0, 1], 2, pace) == [0, 1]
+        return 1 + len(asked)
+
+    with parallel.ThreadPoolExecutor(1) as pool:
+        assert run() == 2
+        pace.seconds = 1.0  # whichever of the two ended last
+        assert run() == 2
+        pace.seconds = 0.1
+        assert run() == 1
+        assert threads == [threading.get_ident()] * 2
+        assert pace.seconds == pytest.approx(1.0)
+        assert run() == 2
 
 
 def test_the_caller_is_one_of_the_threads():

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from strategies import lay_out, normal
 
-from tinynet import kernels, training
+from tinynet import kernels, passes, training
 from tinynet.layers import (
     Activation,
     AveragePooling2D,
@@ -64,7 +64,7 @@ def by_layers(model: Sequential, x: Array, classes: Array) -> training.BatchResu
 
 
 def summed_batch(model: Sequential, x: Array, classes: Array) -> training.BatchResult:
-    result = training.run_batch(model, x, classes, gradients=True)
+    result = training.run_batch(model, x, classes)
     training.add_up(result.grads, model.num_threads)
     return result
 
@@ -374,3 +374,20 @@ def test_programs_are_made_for_a_few_sizes_at_a_time():
         assert complete == [True]
         assert_same(result, by_layers(model, digits(n), classes_for(n)))
     assert 0 < len(model.plan._programs) <= 8
+
+
+def test_after_a_dense_gradient_some_shards_of_that_size_go_layer_by_layer_at_once(monkeypatch):
+    monkeypatch.setattr("tinynet.plan.TRIED_AGAIN", 3)
+    model, x, classes = pooled(), np.ones((40, 8, 8, 1), np.float32), classes_for(40, 3)
+    assert of_batch(model, x[:20], classes[:20])[1] == [False]  # all ones: nothing is zero
+    tried = []
+    run = passes.Gradients.run
+    monkeypatch.setattr(passes.Gradients, "run", lambda self, *given: tried.append(len(given[0])) or run(self, *given))
+    expected = by_layers(model, x[:20], classes[:20])
+    for _ in range(3):
+        assert_same(summed_batch(model, x[:20], classes[:20]), expected)
+    assert tried == []
+    summed_batch(model, x[:10], classes[:10])
+    assert tried == [10]  # another size
+    summed_batch(model, x[:20], classes[:20])
+    assert tried == [10, 20]

@@ -912,9 +912,9 @@ def test_threads_are_woken_only_for_what_is_worth_it(monkeypatch, worth_threads,
     asked: list[tuple[int, int]] = []
     run_all = parallel.run_all
 
-    def note(function, items, num_threads):
+    def note(function, items, num_threads, pace=None):
         asked.append((len(items), num_threads))
-        return run_all(function, items, num_threads)
+        return run_all(function, items, num_threads, pace)
 
     monkeypatch.setattr(parallel, "run_all", note)
     monkeypatch.setattr(training, "WORTH_THREADS", worth_threads)

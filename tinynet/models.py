@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tinynet import data_checks, training
+from tinynet import data_checks, evaluation, training
 from tinynet.callbacks.callback import Callback, CallbackList, History, check_callbacks
 from tinynet.interrupt import Interrupted, InterruptWatch
 from tinynet.layers.layer import Array, Layer
@@ -229,7 +229,7 @@ class Sequential(Network):
             if validation_data is not None or validation_split:
 
                 def validate() -> dict[str, float]:
-                    return training.evaluate(self, *validation, batch_size, told)
+                    return evaluation.evaluate(self, *validation, batch_size, told)
 
             try:
                 training.train(
@@ -276,7 +276,7 @@ class Sequential(Network):
         told = CallbackList(check_callbacks("evaluate", callbacks), self, {})
         images, classes = self._check("evaluate", x, y)
         with report(f"{len(images):,} images", shown=verbose != 0) as logs:
-            logs |= training.evaluate(self, images, classes, batch_size, told)
+            logs |= evaluation.evaluate(self, images, classes, batch_size, told)
         return dict(logs) if return_dict else _as_list(logs)
 
     def predict(
@@ -302,9 +302,9 @@ class Sequential(Network):
         told = CallbackList(check_callbacks("predict", callbacks), self, {})
         images = self._check_x("predict", x)
         if verbose == 0:
-            return training.predict(self, images, batch_size, told)
+            return evaluation.predict(self, images, batch_size, told)
         with report(f"{len(images):,} images", shown=True):
-            return training.predict(self, images, batch_size, told)
+            return evaluation.predict(self, images, batch_size, told)
 
     # One batch -----------------------------------------------------------------------------------------------------
 
@@ -318,7 +318,7 @@ class Sequential(Network):
             ValueError, TypeError: the data does not fit, or the model is not compiled.
         """
         images, classes = self._check("loss_and_gradients", x, y)
-        result = training.run_batch(self, images.astype(self.dtype, copy=False), classes, gradients=True)
+        result = training.run_batch(self, images.astype(self.dtype, copy=False), classes)
         training.add_up(result.grads, self.num_threads)
         return result.loss / result.num_samples, result.grads
 
@@ -346,7 +346,7 @@ class Sequential(Network):
         """
         reject_arguments("test_on_batch", unsupported, only={"sample_weight": (None,)})
         images, classes = self._check("test_on_batch", x, y)
-        logs = training.evaluate(self, images, classes, len(images), CallbackList([], self, {}))
+        logs = evaluation.evaluate(self, images, classes, len(images), CallbackList([], self, {}))
         return logs if return_dict else _as_list(logs)
 
     # Files ---------------------------------------------------------------------------------------------------------

@@ -6,6 +6,7 @@ What is computed is the same, to the last bit.
 from __future__ import annotations
 
 import math
+from collections import defaultdict
 from collections.abc import Callable
 from typing import Any
 
@@ -24,6 +25,7 @@ from tinynet.layers.products import columns_stay_in_cache
 from tinynet.layers.step import Step, steps_of
 from tinynet.losses import Loss
 from tinynet.network import Network
+from tinynet.parallel import Pace
 from tinynet.passes import Gradients, GradientsWriter, PlacedStep, can_go_back
 from tinynet.program import FinishedProgram
 
@@ -31,12 +33,14 @@ Array = npt.NDArray[Any]
 Getter = Callable[[str], Any]
 
 MOST_PROGRAMS = 8  # for as many numbers of samples
+TRIED_AGAIN = 32  # calls after one that was given up
 
 # What a layer's steps are made from, besides its parameters, and the names of these.
 _ATTRIBUTES = ("name", "activation", "function", "use_bias", "window", "pads")
 # Layers whose backward pass ``passes.GradientsWriter`` knows, and the methods that they must not have been given anew.
 _KNOWN = (Conv2D, MaxPooling2D, Flatten, Dense, Activation, Linear, ReLU, Softmax)
 _BACKWARD = ("backward", "backward_unsummed")
+_FORWARD = ("forward", "forward_with", "check_input", "before_softmax")
 
 
 class Plan:
@@ -48,6 +52,7 @@ class Plan:
     Attributes:
         steps: none where a layer needs more than kernels.
         dtype: of the parameters.
+        paces: how long a thread takes for a shard, by what is done with batches and their size.
     """
 
     def __init__(self, network: Network):
@@ -64,12 +69,14 @@ class Plan:
         matrices = [W for W in self._weights if W.ndim == 2]
         self._takes_several = self._takes_one and all(map(columns_stay_in_cache, matrices))
         self._programs: dict[Any, Any] = {}
+        self._left_out: dict[Any, int] = {}  # calls that are not tried, by the program's key
+        self.paces: defaultdict[tuple[str, int], Pace] = defaultdict(Pace)
         self._ends_in_softmax = len(self.steps) > 0 and self.steps[-1].step.kernel is kernels.softmax
         self._up_to_logits = self.steps[:-1] if self._ends_in_softmax else self.steps
         self._goes_back = (
             len(self._layers) == 1
             and all(type(layer) in _KNOWN for layer in self._parts)
-            and all(getattr(type(network), name) is getattr(Network, name) for name in (*_BACKWARD, "before_softmax"))
+            and all(getattr(type(network), name) is getattr(Network, name) for name in _BACKWARD)
             and self._takes_several
             and can_go_back(self._up_to_logits)
             and self._up_to_logits[-1].y_shape[-1] > 1  # cross-entropy needs two classes
@@ -100,6 +107,18 @@ class Plan:
         program: FinishedProgram = self._program_for(len(x), lambda: passes.prediction(self.steps, len(x), self.dtype))
         program.run(x, y)
 
+    def gives_logits(self, loss: Loss, n: int) -> bool:
+        """Whether ``logits`` does what ``forward`` of the network up to the loss's logits would do with n samples."""
+        return self.takes(n) and len(self._up_to_logits) > 0 and self._ends_in_softmax != loss.from_logits
+
+    def logits(self, x: Array) -> Array:
+        """The logits (n, classes) of samples x (n, *input_shape), which lie row by row."""
+        n, steps = len(x), self._up_to_logits
+        logits = np.empty((n, steps[-1].y_shape[-1]), self.dtype)
+        program: FinishedProgram = self._program_for(("logits", n), lambda: passes.prediction(steps, n, self.dtype))
+        program.run(x, logits)
+        return logits
+
     def goes_back(self, network: Network, loss: Loss) -> bool:
         """Whether ``gradients`` does what the network's and the loss's own methods would do."""
         if not self._goes_back or type(loss).value_and_gradient is not Loss.value_and_gradient:
@@ -120,14 +139,19 @@ class Plan:
         x        (n, *input_shape), row by row
         classes  (n,) intp
 
-        None where most of a convolution's gradient is not zero, which is left to the layers.
+        None where most of a convolution's gradient is not zero, which is left to the layers. So are some calls after
+        it: theirs is most likely no different.
         """
-        n = len(x)
+        n, key = len(x), (len(x), batch)
+        if self._left_out.get(key, 0) > 0:
+            self._left_out[key] -= 1
+            return None
         program: Gradients = self._program_for(
-            (n, batch), lambda: GradientsWriter(self._up_to_logits, n, batch, self.dtype).write()
+            key, lambda: GradientsWriter(self._up_to_logits, n, batch, self.dtype).write()
         )
         result = program.run(x, classes)
         if result is None:
+            self._left_out[key] = TRIED_AGAIN
             return None
         losses, logits, grads = result
         return losses, logits, {name: grads[name] for name in self._names}
@@ -180,9 +204,8 @@ class Plan:
 
 def _runs_its_layers(network: Network) -> bool:
     """Whether its forward pass is that of ``Network``, and not of a derived class."""
-    methods = ("forward", "forward_with", "check_input")
     kind = type(network)
-    return "forward" not in vars(network) and all(getattr(kind, name) is getattr(Network, name) for name in methods)
+    return "forward" not in vars(network) and all(getattr(kind, name) is getattr(Network, name) for name in _FORWARD)
 
 
 def _fits(step: Step, x_shape: Shape, y_shape: Shape, dtype: np.dtype[Any]) -> bool:

@@ -90,8 +90,8 @@ def shards(model: Sequential, rows: slice) -> list[slice]:
     return [slice(i, min(i + size, rows.stop)) for i in range(rows.start, rows.stop, size)]
 
 
-def run_batch(model: Sequential, x: Array, classes: Array, *, gradients: bool) -> BatchResult:
-    """Take a batch forward, and back if ``gradients``: the loss, the metrics and the gradients of the mean loss.
+def run_batch(model: Sequential, x: Array, classes: Array) -> BatchResult:
+    """Take a batch forward and back: the loss, the metrics and the gradients of the mean loss.
 
     The loss is that of the samples and of the regularizers, the latter counted once for each sample. Gradients may be
     ``OuterProducts``.
@@ -102,38 +102,33 @@ def run_batch(model: Sequential, x: Array, classes: Array, *, gradients: bool) -
     keep_freed_memory()
     loss, _ = model.loss_and_optimizer()
     n = len(x)
-    draw = int(model.rng.integers(2**63)) if gradients and model.random else None
-    plan = _plan_of(model)
-    has_program = gradients and plan.dtype == x.dtype and plan.goes_back(model, loss)
+    draw = int(model.rng.integers(2**63)) if model.random else None
+    plan = plan_of(model)
+    has_program = plan.dtype == x.dtype and plan.goes_back(model, loss)
 
     def run_shard(rows: slice) -> BatchResult:
-        done = plan.gradients(_in_rows(x[rows], x.dtype), _in_rows(classes[rows], np.intp), n) if has_program else None
+        done = plan.gradients(in_rows(x[rows], x.dtype), in_rows(classes[rows], np.intp), n) if has_program else None
         if done is None:
             return run_layers(rows)
         losses, logits, grads = done
-        return result_of(rows, losses, logits, grads)
+        return result_of(model, classes[rows], losses, logits, grads)
 
     def run_layers(rows: slice) -> BatchResult:
         network = model.up_to_logits(loss)
         # A generator for each shard, of the batch's number and its own: it draws the same on whatever thread.
         rng = None if draw is None else np.random.default_rng([draw, rows.start])
-        grads: dict[str, Any] = {}
         with np.errstate(over="ignore", invalid="ignore"):  # NaN and infinity show in the loss; train_step refuses them
             logits, caches = network.forward_with(x[rows], rng)
             losses, dlogits = loss.value_and_gradient(logits, classes[rows])
-            if gradients:
-                dlogits /= n
-                _, grads = network.backward_unsummed(dlogits, caches, need_dx=False)
-        return result_of(rows, losses, logits, grads)
-
-    def result_of(rows: slice, losses: Array, logits: Array, grads: dict[str, Any]) -> BatchResult:
-        right = [float(metric.per_sample(classes[rows], logits).sum()) for metric in model.metrics]
-        return BatchResult(len(losses), float(losses.sum(dtype=np.float64)), right, grads)
+            dlogits /= n
+            _, grads = network.backward_unsummed(dlogits, caches, need_dx=False)
+        return result_of(model, classes[rows], losses, logits, grads)
 
     total: BatchResult | None = None
     with parallel.single_threaded_blas():
         for wave in batches(n, WAVE_SIZE):
-            first, *others = parallel.run_all(run_shard, shards(model, wave), model.num_threads)
+            pieces, pace = shards(model, wave), plan.paces["train", n]
+            first, *others = parallel.run_all(run_shard, pieces, model.num_threads, pace)
             for other in others:
                 first.add(other)
             if n > WAVE_SIZE:
@@ -143,15 +138,20 @@ def run_batch(model: Sequential, x: Array, classes: Array, *, gradients: bool) -
             else:
                 total.add(first)
     assert total is not None, "a batch has samples"
-    if gradients and model.regularizers:
+    if model.regularizers:
         total.finite |= add_up(total.grads, model.num_threads)
     for key, regularizer in model.regularizers.items():  # once a batch: its loss is a mean, but here is a sum
         W = model.params[key]
         total.loss += n * regularizer(W)
-        if gradients:
-            total.grads[key] += regularizer.gradient(W)
-            total.finite.discard(key)
+        total.grads[key] += regularizer.gradient(W)
+        total.finite.discard(key)
     return total
+
+
+def result_of(model: Sequential, classes: Array, losses: Array, logits: Array, grads: dict[str, Any]) -> BatchResult:
+    """What comes of some samples, from the loss and the logits of each."""
+    right = [float(metric.per_sample(classes, logits).sum()) for metric in model.metrics]
+    return BatchResult(len(losses), float(losses.sum(dtype=np.float64)), right, grads)
 
 
 def add_up(grads: dict[str, Any], num_threads: int) -> set[str]:
@@ -191,7 +191,7 @@ def train_step(model: Sequential, x: Array, classes: Array, where: str = "on thi
     _, optimizer = model.loss_and_optimizer()
     with parallel.single_threaded_blas():
         with np.errstate(over="ignore", invalid="ignore"):
-            result = run_batch(model, x, classes, gradients=True)
+            result = run_batch(model, x, classes)
             products = {key: grad for key, grad in result.grads.items() if isinstance(grad, OuterProducts)}
             if optimizer.takes_outer_products and all(grad.is_surely_finite() for grad in products.values()):
                 result.finite |= products.keys()
@@ -282,64 +282,12 @@ def train(
     callbacks.on_train_end(logs)
 
 
-def evaluate(model: Sequential, x: Array, classes: Array, batch_size: int, callbacks: CallbackList) -> dict[str, float]:
-    """The mean loss and metrics over all samples, by name."""
-    callbacks.on_test_begin({})
-    total = BatchResult(0, 0.0, [0.0] * len(model.metrics), {})
-    for number, rows in enumerate(batches(len(x), batch_size)):
-        callbacks.on_test_batch_begin(number, {})
-        total.add(run_batch(model, x[rows].astype(model.dtype, copy=False), classes[rows], gradients=False))
-        callbacks.on_test_batch_end(number, total.means(model.metrics_names))
-    logs = total.means(model.metrics_names)
-    callbacks.on_test_end(logs)
-    return logs
-
-
-def predict(model: Sequential, x: Array, batch_size: int, callbacks: CallbackList) -> Array:
-    """The network's outputs for all samples, (n, *output_shape)."""
-    keep_freed_memory()
-    assert model.output_shape is not None, "predict builds the model first"
-    plan = _plan_of(model)
-    outputs = np.empty((len(x), *model.output_shape), plan.dtype)
-    if len(x) == 1 and plan.takes(1) and not callbacks.callbacks:
-        plan.run(_in_rows(x, plan.dtype), outputs)  # at once: to share out a single sample may take as long
-        return outputs
-    callbacks.on_predict_begin({})
-    for number, rows in enumerate(batches(len(x), batch_size)):
-        callbacks.on_predict_batch_begin(number, {})
-        if callbacks.callbacks:
-            plan = _plan_of(model)  # they may have changed the model
-        _predict_batch(model, plan, x[rows], outputs[rows])
-        callbacks.on_predict_batch_end(number, {"outputs": outputs[rows]})
-    callbacks.on_predict_end({})
-    return outputs
-
-
-def _predict_batch(model: Sequential, plan: Plan, x: Array, outputs: Array) -> None:
-    """Write the network's outputs for a batch: for each shard one call of a kernel, or ``forward``."""
-    dtype = outputs.dtype
-
-    def run_plan(rows: slice) -> None:
-        plan.run(_in_rows(x[rows], dtype), outputs[rows])
-
-    def run_forward(rows: slice) -> None:
-        outputs[rows], _ = model.forward(x[rows].astype(dtype, copy=False))
-
-    pieces = shards(model, slice(0, len(x)))
-    num_threads = model.num_threads if len(pieces) > 1 else 1
-    if plan.takes(len(x)) and plan.dtype == dtype:
-        parallel.run_all(run_plan, pieces, num_threads)
-    else:
-        with parallel.single_threaded_blas():
-            parallel.run_all(run_forward, pieces, num_threads)
-
-
-def _in_rows(x: Array, dtype: Any) -> Array:
+def in_rows(x: Array, dtype: Any) -> Array:
     """``x`` as kernels take it, in rows and such that it may be written: itself, or a copy."""
     return x.astype(dtype, order="C", copy=not x.flags.behaved)
 
 
-def _plan_of(model: Sequential) -> Plan:
+def plan_of(model: Sequential) -> Plan:
     """The model's plan, a new one where the model has changed."""
     plan = model.plan
     if plan is None or not plan.is_current(model):

@@ -1,0 +1,110 @@
+"""A network at work: its outputs, and how good they are.
+
+Batches are cut into shards, as in training (see ``training.py``), and the threads share those of several batches.
+Neither their number nor how many batches are taken together changes a bit of the outputs.
+"""
+
+from __future__ import annotations
+
+import functools
+import itertools
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from tinynet import parallel
+from tinynet.callbacks.callback import Callback, CallbackList
+from tinynet.interrupt import InterruptWatch
+from tinynet.memory import keep_freed_memory
+from tinynet.plan import Plan
+from tinynet.training import BatchResult, batches, in_rows, plan_of, result_of, shards
+
+if TYPE_CHECKING:
+    from tinynet.models import Sequential
+
+Array = npt.NDArray[Any]
+
+TOGETHER = 1024  # samples of batches that are taken together
+
+
+def evaluate(model: Sequential, x: Array, classes: Array, batch_size: int, callbacks: CallbackList) -> dict[str, float]:
+    """The mean loss and metrics over all samples, by name; regularizers count in the loss."""
+    keep_freed_memory()
+    names, total = model.metrics_names, BatchResult(0, 0.0, [0.0] * len(model.metrics), {})
+    callbacks.on_test_begin({})
+    for group in _groups(len(x), batch_size, "test", callbacks):
+        for number, _ in group:
+            callbacks.on_test_batch_begin(number, {})
+        penalty = sum(regularizer(model.params[key]) for key, regularizer in model.regularizers.items())
+        cut = [shards(model, rows) for _, rows in group]
+        plan = plan_of(model)
+        run_shard = functools.partial(_evaluate_shard, model, plan, x, classes)
+        pieces, pace = list(itertools.chain(*cut)), plan.paces["evaluate", batch_size]
+        with parallel.single_threaded_blas():
+            results = iter(parallel.run_all(run_shard, pieces, model.num_threads, pace))
+        for (number, rows), own in zip(group, cut, strict=True):
+            for result in itertools.islice(results, len(own)):
+                total.add(result)
+            total.loss += penalty * (rows.stop - rows.start)
+            callbacks.on_test_batch_end(number, total.means(names))
+    logs = total.means(names)
+    callbacks.on_test_end(logs)
+    return logs
+
+
+def _evaluate_shard(model: Sequential, plan: Plan, x: Array, classes: Array, rows: slice) -> BatchResult:
+    loss, _ = model.loss_and_optimizer()
+    if plan.gives_logits(loss, rows.stop - rows.start):
+        logits = plan.logits(in_rows(x[rows], plan.dtype))
+    else:
+        with np.errstate(over="ignore", invalid="ignore"):  # NaN and infinity show in the loss
+            logits, _ = model.up_to_logits(loss).forward_with(x[rows].astype(model.dtype, copy=False), None)
+    losses, _ = loss.value_and_gradient(logits, classes[rows])
+    return result_of(model, classes[rows], losses, logits, {})
+
+
+def predict(model: Sequential, x: Array, batch_size: int, callbacks: CallbackList) -> Array:
+    """The network's outputs for all samples, (n, *output_shape)."""
+    keep_freed_memory()
+    assert model.output_shape is not None, "predict builds the model first"
+    plan = plan_of(model)
+    outputs = np.empty((len(x), *model.output_shape), plan.dtype)
+    if len(x) == 1 and plan.takes(1) and not callbacks.callbacks:
+        plan.run(in_rows(x, plan.dtype), outputs)  # at once: to share out a single sample may take as long
+        return outputs
+    callbacks.on_predict_begin({})
+    for group in _groups(len(x), batch_size, "predict", callbacks):
+        for number, _ in group:
+            callbacks.on_predict_batch_begin(number, {})
+        plan = plan_of(model)
+        run_shard = functools.partial(_predict_shard, model, plan, x, outputs)
+        pieces, pace = [shard for _, rows in group for shard in shards(model, rows)], plan.paces["predict", batch_size]
+        with parallel.single_threaded_blas():
+            parallel.run_all(run_shard, pieces, model.num_threads, pace)
+        for number, rows in group:
+            callbacks.on_predict_batch_end(number, {"outputs": outputs[rows]})
+    callbacks.on_predict_end({})
+    return outputs
+
+
+def _predict_shard(model: Sequential, plan: Plan, x: Array, outputs: Array, rows: slice) -> None:
+    if plan.takes(rows.stop - rows.start) and plan.dtype == outputs.dtype:
+        plan.run(in_rows(x[rows], plan.dtype), outputs[rows])
+    else:
+        outputs[rows], _ = model.forward(x[rows].astype(outputs.dtype, copy=False))
+
+
+def _groups(n: int, batch_size: int, verb: str, callbacks: CallbackList) -> Iterator[list[tuple[int, slice]]]:
+    """The batches that are taken together, with their numbers: one alone, if a callback is to be told of each."""
+    hooks = f"on_{verb}_batch_begin", f"on_{verb}_batch_end"
+    follows = any(
+        getattr(type(callback), hook) is not getattr(Callback, hook) or hook in vars(callback)
+        for callback in callbacks.callbacks
+        if not isinstance(callback, InterruptWatch)  # which may well look a little later
+        for hook in hooks
+    )
+    numbered, size = enumerate(batches(n, batch_size)), 1 if follows else max(1, TOGETHER // batch_size)
+    while group := list(itertools.islice(numbered, size)):
+        yield group
