@@ -135,6 +135,16 @@ def test_kernels_do_not_need_scipy_and_other_functions_still_find_it(tmp_path, h
     assert ran.stderr == ""
 
 
+@pytest.mark.parametrize("knows_it", [True, False])
+def test_what_numba_does_to_find_scipy_is_as_before(monkeypatch, knows_it):
+    linalg = importlib.import_module("numba.np.linalg")
+    monkeypatch.setattr(linalg, "ensure_blas", before := lambda: None)
+    if not knows_it:
+        monkeypatch.delattr(linalg, "ensure_blas")
+    compilation.import_numba_without_scipy.__wrapped__()
+    assert getattr(linalg, "ensure_blas", None) is (before if knows_it else None)
+
+
 # The other process ----------------------------------------------------------------------------------------------------
 
 

@@ -154,13 +154,15 @@ def import_numba_without_scipy() -> None:
     It would import that only to see whether it is there, and it takes longer than all of Numba's own. Whoever compiles
     linear algebra still has it imported then.
     """
-    from numba.np import linalg
-
-    import_scipy, linalg.ensure_blas = linalg.ensure_blas, _find_scipy
+    linalg = importlib.import_module("numba.np.linalg")
+    import_scipy = getattr(linalg, "ensure_blas", None)
+    if import_scipy is None:  # a Numba that does it in another way
+        return
+    linalg.ensure_blas = _find_scipy  # type: ignore[attr-defined]
     try:
         importlib.import_module("numba.np.arraymath")
     finally:
-        linalg.ensure_blas = import_scipy
+        linalg.ensure_blas = import_scipy  # type: ignore[attr-defined]
 
 
 def _find_scipy() -> None:
