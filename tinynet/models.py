@@ -35,8 +35,9 @@ class Sequential(Network):
         layers: the layers, as if added one by one.
         name: what the model is called in summaries.
         seed: makes initial weights and the order of training samples repeat; see also ``utils.set_random_seed``.
-        num_threads: threads to work on; by default TINYNET_NUM_THREADS, or every core this process may use. The
-            results do not depend on it. It is an attribute too, and can be set at any time.
+        num_threads: threads to work on; by default TINYNET_NUM_THREADS, or every core this process may use. One does
+            what is sooner done by one. The results do not depend on it. It is an attribute too, and can be set at any
+            time.
 
     Attributes:
         layers, params, input_shape, output_shape: see ``Network`` and ``Layer``.
@@ -44,7 +45,7 @@ class Sequential(Network):
         history: the ``History`` of the last ``fit``.
         epoch: the number of whole epochs done, as ``fit`` counts them: where to go on with ``initial_epoch``.
         stop_training: set to True by a callback, ends training after the batch.
-        plan: how the last prediction was done, for the next one.
+        plan: how the last batch was done, for the next one.
 
     Example:
         >>> from tinynet.layers import Dense, Input

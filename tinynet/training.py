@@ -7,7 +7,8 @@
 
 How a batch is cut depends on its size alone, never on the number of threads, and sums are taken in a fixed order. So
 one thread and many give the same weights, bit for bit. (For the usual networks a shard is one call: see ``plan.py``. A
-large gradient is added up as the optimizer uses it, some rows at a time: see ``OuterProducts``.)
+large gradient is added up as the optimizer uses it, some rows at a time: see ``OuterProducts``. Shards that take no
+time to speak of are left to one thread: see ``parallel.Pace``.)
 """
 
 from __future__ import annotations
