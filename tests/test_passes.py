@@ -170,6 +170,15 @@ def test_every_shard_of_the_usual_networks_is_one_call(make):
     assert_same(result, by_layers(model, x, classes))
 
 
+def test_a_convolution_with_strides_goes_in_one_call_too():
+    first = Conv2D(16, 3, padding="same", activation="relu")
+    strided = Conv2D(8, 3, strides=2, padding="same", activation="relu")
+    model, x = small(first, MaxPooling2D(), strided, MaxPooling2D()), digits(40)
+    result, complete = of_batch(model, x, classes_for(40, 3))
+    assert complete == [True, True]
+    assert_same(result, by_layers(model, x, classes_for(40, 3)))
+
+
 def test_training_is_the_same_for_any_number_of_threads_and_by_layers():
     def trained(**options: Any) -> Sequential:
         model = pooled(**options)
