@@ -76,6 +76,25 @@ def test_threads_share_what_takes_long_enough(pace, seconds, items, expected):
     assert pace.num_threads(items, 1) == 1
 
 
+@pytest.mark.parametrize("num_threads", [1, 2])
+def test_a_short_item_among_long_ones_does_not_count(pace, monkeypatch, num_threads):
+    """The last samples may be few."""
+    now, lock = [0.0], threading.Lock()
+    monkeypatch.setattr(parallel, "_clock", lambda: now[0])
+
+    def work(seconds: float) -> None:
+        now[0] += seconds
+
+    def one_by_one(seconds: float) -> None:
+        with lock:
+            pace_run(seconds)
+
+    for items, expected in ([3.0, 2.0, 0.1], 3.0), ([0.1, 1.0, 0.2], 1.0):  # an earlier time does not count, either
+        pace_run = pace.timed(work)
+        parallel.run_all(one_by_one, items, num_threads)
+        assert pace.seconds == pytest.approx(expected)
+
+
 def test_run_all_uses_threads_as_long_as_the_items_take_long_enough(pace, monkeypatch):
     now, threads, seconds = [0.0], [], iter([1.0, 1.0, 0.1, 0.1, 1.0, 1.0, 1.0, 1.0])
     lock = threading.Lock()

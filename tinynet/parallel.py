@@ -62,7 +62,7 @@ class Pace:
     To wake one takes a while, and only one at a time may run Python: two threads may do fewer short items than one.
 
     Attributes:
-        seconds: how long an item took last time, without waiting; infinity before the first one.
+        seconds: how long the longest item of the last time took, without waiting; infinity before the first time.
     """
 
     def __init__(self) -> None:
@@ -74,12 +74,14 @@ class Pace:
         return most if is_worth_it else 1
 
     def timed(self, function: Callable[[Item], Result]) -> Callable[[Item], Result]:
-        """The function, but each call of it is timed."""
+        """The function, but each call of it is timed; those of all items of this time."""
+        longest = 0.0
 
         def run(item: Item) -> Result:
+            nonlocal longest
             start = _clock()
             result = function(item)
-            self.seconds = _clock() - start
+            self.seconds = longest = max(longest, _clock() - start)
             return result
 
         return run
