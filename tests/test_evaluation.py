@@ -166,6 +166,15 @@ def test_who_wants_to_be_told_of_a_batch_is_told_before_the_next_one(shared_out,
     assert told == [(batch, batch + (when == "end")) for batch in range(8)]
 
 
+def test_callbacks_are_told_of_a_single_sample_too():
+    told: list[Any] = []
+    hooks = ("on_predict_begin", "on_predict_batch_begin", "on_predict_batch_end", "on_predict_end")
+    note = LambdaCallback(**{hook: lambda *given, hook=hook: told.append(hook) for hook in hooks})
+    alone = network().predict(IMAGES[:1])
+    np.testing.assert_array_equal(network().predict(IMAGES[:1], callbacks=[note]), alone)
+    assert told == list(hooks)
+
+
 @pytest.mark.parametrize("verb", VERBS)
 def test_who_wants_to_be_told_of_other_things_does_not_hold_them_up(shared_out, verb):
     told: list[str] = []
