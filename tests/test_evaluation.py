@@ -133,7 +133,7 @@ def shared_out(monkeypatch):
     run_all = parallel.run_all
 
     def note(function, items, *others):
-        counts.append(len(items))
+        counts.append(sum(map(len, items)))
         return run_all(function, items, *others)
 
     monkeypatch.setattr(parallel, "run_all", note)

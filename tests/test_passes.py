@@ -173,16 +173,21 @@ def test_every_shard_of_the_usual_networks_is_one_call(make):
 def test_a_convolution_with_strides_goes_in_one_call_too():
     first = Conv2D(16, 3, padding="same", activation="relu")
     strided = Conv2D(8, 3, strides=2, padding="same", activation="relu")
-    model, x = small(first, MaxPooling2D(), strided, MaxPooling2D()), digits(40)
+    model, x = small(first, MaxPooling2D(), strided, MaxPooling2D(), num_threads=2), digits(40)
     result, complete = of_batch(model, x, classes_for(40, 3))
     assert complete == [True, True]
     assert_same(result, by_layers(model, x, classes_for(40, 3)))
 
 
-def test_training_is_the_same_for_any_number_of_threads_and_by_layers():
+@pytest.mark.parametrize("batch_size", [33, 80, 200])
+@pytest.mark.parametrize("large", [0, 1 << 17])
+def test_training_is_the_same_for_any_number_of_threads_and_by_layers(monkeypatch, batch_size, large):
+    """Batches of two shards and of four, and one whose last shard is a single image."""
+    monkeypatch.setattr("tinynet.layers.outer_products.LARGE", large)
+
     def trained(**options: Any) -> Sequential:
         model = pooled(**options)
-        model.fit(digits(100), classes_for(100), epochs=2, batch_size=80, verbose=0)
+        model.fit(digits(200), classes_for(200), epochs=1, batch_size=batch_size, verbose=0)
         return model
 
     with mock.patch.object(Plan, "goes_back", return_value=False):
@@ -199,6 +204,24 @@ def test_dense_gradients_are_left_to_the_layers():
     result, complete = of_batch(model, x, classes_for(5))
     assert complete == [False]
     assert_same(result, by_layers(model, x, classes_for(5)))
+
+
+def test_two_shards_of_one_thread_go_together():
+    n = training.SHARD_SIZE
+    model, x = pooled(num_threads=1), digits(2 * n)
+    x[n:] *= normal(0, (n, 8, 8, 1), np.float32, zeros=0.5)  # the second one has more zeros
+    result, complete = of_batch(model, x, classes_for(2 * n))
+    assert complete == [True]
+    assert_same(result, by_layers(model, x, classes_for(2 * n)))
+
+
+@pytest.mark.parametrize("dense", [slice(0, 32), slice(32, 64), slice(0, 64)])
+def test_two_shards_of_which_one_is_dense_or_both_are(dense):
+    model, x = pooled(num_threads=1), digits(64)
+    x[dense] = 1
+    result, complete = of_batch(model, x, classes_for(64))
+    assert complete == [False]
+    assert_same(result, by_layers(model, x, classes_for(64)))
 
 
 def test_one_image_with_zeros_and_one_without():

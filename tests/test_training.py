@@ -1,6 +1,8 @@
 """fit, evaluate, predict and what they do to a model: the loop, batch by batch."""
 
 import copy
+import itertools
+import math
 import multiprocessing
 import threading
 import warnings
@@ -9,6 +11,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from threadpoolctl import threadpool_info, threadpool_limits
 
 from tinynet import parallel, training
@@ -476,6 +480,24 @@ def test_how_a_batch_is_cut_depends_on_its_size_and_the_networks():
     assert sizes(small, 10, 210) == [64, 64, 64, 8]
     assert sizes(large, 10, 210) == [32] * 6 + [8]
     assert sizes(small, 256, 300) == [32, 12]
+
+
+@given(st.lists(st.integers(1, 3) | st.just(2), max_size=20), st.integers(1, 5))
+def test_shards_in_pairs(sizes, num_threads):
+    ends = np.cumsum(sizes).tolist()
+    pieces = [slice(end - size, end) for size, end in zip(sizes, ends, strict=True)]
+    items = training.in_pairs(pieces, num_threads)
+    assert list(itertools.chain(*items)) == pieces
+    for item in items:
+        rows = training.rows_of(item)
+        assert (rows.start, rows.stop) == (item[0].start, item[-1].stop)
+        assert len(item) == 1 or all(shard.stop - shard.start > 1 for shard in item)
+    if 1 not in sizes:
+        assert [len(item) for item in items].count(2) == len(sizes) // num_threads // 2 * num_threads
+        taken = [0] * num_threads  # by each thread, if the next item goes to the one that has had fewest
+        for item in items:
+            taken[taken.index(min(taken))] += len(item)
+        assert max(taken) == math.ceil(len(sizes) / num_threads)  # no more than with one at a time
 
 
 @pytest.mark.parametrize("num_threads", [1, 2])

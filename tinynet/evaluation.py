@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,7 +19,7 @@ from tinynet.callbacks.callback import Callback, CallbackList
 from tinynet.interrupt import InterruptWatch
 from tinynet.memory import keep_freed_memory
 from tinynet.plan import Plan
-from tinynet.training import BatchResult, batches, in_rows, plan_of, result_of, shards
+from tinynet.training import BatchResult, batches, in_pairs, in_rows, plan_of, result_of, rows_of, shards
 
 if TYPE_CHECKING:
     from tinynet.models import Sequential
@@ -40,10 +40,10 @@ def evaluate(model: Sequential, x: Array, classes: Array, batch_size: int, callb
         penalty = sum(regularizer(model.params[key]) for key, regularizer in model.regularizers.items())
         cut = [shards(model, rows) for _, rows in group]
         plan = plan_of(model)
-        run_shard = functools.partial(_evaluate_shard, model, plan, x, classes)
-        pieces, pace = list(itertools.chain(*cut)), plan.paces["evaluate", batch_size]
+        run_shards = functools.partial(_evaluate_shards, model, plan, x, classes)
+        items, pace = in_pairs(list(itertools.chain(*cut)), model.num_threads), plan.paces["evaluate", batch_size]
         with parallel.single_threaded_blas():
-            results = iter(parallel.run_all(run_shard, pieces, model.num_threads, pace))
+            results = itertools.chain(*parallel.run_all(run_shards, items, model.num_threads, pace))
         for (number, rows), own in zip(group, cut, strict=True):
             for result in itertools.islice(results, len(own)):
                 total.add(result)
@@ -54,15 +54,23 @@ def evaluate(model: Sequential, x: Array, classes: Array, batch_size: int, callb
     return logs
 
 
-def _evaluate_shard(model: Sequential, plan: Plan, x: Array, classes: Array, rows: slice) -> BatchResult:
+def _evaluate_shards(
+    model: Sequential, plan: Plan, x: Array, classes: Array, together: Sequence[slice]
+) -> list[BatchResult]:
     loss, _ = model.loss_and_optimizer()
+    rows = rows_of(together)
     if plan.gives_logits(loss, rows.stop - rows.start):
         logits = plan.logits(in_rows(x[rows], plan.dtype))
+        of_shards = [logits[shard.start - rows.start : shard.stop - rows.start] for shard in together]
     else:
+        network = model.up_to_logits(loss)
         with np.errstate(over="ignore", invalid="ignore"):  # NaN and infinity show in the loss
-            logits, _ = model.up_to_logits(loss).forward_with(x[rows].astype(model.dtype, copy=False), None)
-    losses, _ = loss.value_and_gradient(logits, classes[rows])
-    return result_of(model, classes[rows], losses, logits, {})
+            of_shards = [network.forward_with(x[shard].astype(model.dtype, copy=False), None)[0] for shard in together]
+    results = []
+    for shard, logits in zip(together, of_shards, strict=True):
+        losses, _ = loss.value_and_gradient(logits, classes[shard])
+        results.append(result_of(model, classes[shard], losses, logits, {}))
+    return results
 
 
 def predict(model: Sequential, x: Array, batch_size: int, callbacks: CallbackList) -> Array:
@@ -79,21 +87,23 @@ def predict(model: Sequential, x: Array, batch_size: int, callbacks: CallbackLis
         for number, _ in group:
             callbacks.on_predict_batch_begin(number, {})
         plan = plan_of(model)
-        run_shard = functools.partial(_predict_shard, model, plan, x, outputs)
+        run_shards = functools.partial(_predict_shards, model, plan, x, outputs)
         pieces, pace = [shard for _, rows in group for shard in shards(model, rows)], plan.paces["predict", batch_size]
         with parallel.single_threaded_blas():
-            parallel.run_all(run_shard, pieces, model.num_threads, pace)
+            parallel.run_all(run_shards, in_pairs(pieces, model.num_threads), model.num_threads, pace)
         for number, rows in group:
             callbacks.on_predict_batch_end(number, {"outputs": outputs[rows]})
     callbacks.on_predict_end({})
     return outputs
 
 
-def _predict_shard(model: Sequential, plan: Plan, x: Array, outputs: Array, rows: slice) -> None:
+def _predict_shards(model: Sequential, plan: Plan, x: Array, outputs: Array, together: Sequence[slice]) -> None:
+    rows = rows_of(together)
     if plan.takes(rows.stop - rows.start) and plan.dtype == outputs.dtype:
         plan.run(in_rows(x[rows], plan.dtype), outputs[rows])
     else:
-        outputs[rows], _ = model.forward(x[rows].astype(outputs.dtype, copy=False))
+        for shard in together:
+            outputs[shard], _ = model.forward(x[shard].astype(outputs.dtype, copy=False))
 
 
 def _groups(n: int, batch_size: int, verb: str, callbacks: CallbackList) -> Iterator[list[tuple[int, slice]]]:

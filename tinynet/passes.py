@@ -5,6 +5,7 @@ They compute what the layers' ``forward`` and ``backward`` do, to the last bit; 
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -28,6 +29,9 @@ DType = np.dtype[Any]
 CONVOLUTIONS = (kernels.convolve, kernels.winograd)
 TOGETHER = kernels.TILE  # images that go through convolutions and poolings: what is between these stays in the cache
 INT32 = np.dtype(np.int32)
+
+Found = tuple[Array, Array, dict[str, Array | OuterProducts]]  # losses (n,), logits (n, k), gradients by parameter
+Factors = tuple[Place | None, Place]  # of ``OuterProducts``, of all shards; the first one may be x itself: None
 
 
 class PlacedStep(NamedTuple):
@@ -57,49 +61,63 @@ def prediction(steps: Sequence[PlacedStep], n: int, dtype: DType) -> FinishedPro
 
 @dataclass(frozen=True)
 class Gradients:
-    """The forward and the backward pass for some samples of a batch, of whose mean loss these are the gradients.
+    """The forward and the backward pass for some shards of a batch, of whose mean loss these are the gradients.
 
     Attributes:
         program: is given x (n, ...) and the classes (n,).
         losses, logits: where the loss of each sample is among the results, and the logits.
-        grads: where the gradients are, by layer and parameter; of a large matrix the factors of ``OuterProducts``, of
-            which the first one may be x itself: None.
+        shards: the rows of each.
+        grads: where its gradients are, by layer and parameter.
     """
 
     program: FinishedProgram
     losses: Place
     logits: Place
-    grads: dict[str, Place | tuple[Place | None, Place]]
+    shards: Sequence[slice]
+    grads: Sequence[Mapping[str, Place | Factors]]
 
-    def run(self, x: Array, classes: Array) -> tuple[Array, Array, dict[str, Array | OuterProducts]] | None:
-        """The loss of each sample, the logits (n, k), and the gradients by layer and parameter.
+    def run(self, x: Array, classes: Array) -> list[Found] | None:
+        """Of each shard the loss of each sample, the logits (n, k), and the gradients by layer and parameter.
 
         None where more of a convolution's gradient is not zero than the sparse kernels are made for.
         """
         results, n = self.program.run(x, classes), len(x)
         if results is None:
             return None
-        grads: dict[str, Array | OuterProducts] = {}
-        for name, places in self.grads.items():
-            if isinstance(places, Place):
-                grads[name] = places.of(results)
-            else:
-                left, right = (x if place is None else place.of(results) for place in places)
-                grads[name] = OuterProducts(left.reshape(n, -1), right.reshape(n, -1))
-        return self.losses.of(results), self.logits.of(results).reshape(n, -1), grads
+        losses, logits = self.losses.of(results), self.logits.of(results).reshape(n, -1)
+        found = []
+        for rows, places_by_name in zip(self.shards, self.grads, strict=True):
+            grads: dict[str, Array | OuterProducts] = {}
+            for name, places in places_by_name.items():
+                if isinstance(places, Place):
+                    grads[name] = places.of(results)
+                else:
+                    factors = (x if place is None else place.of(results) for place in places)
+                    grads[name] = OuterProducts(*(factor.reshape(n, -1)[rows] for factor in factors))
+            found.append((losses[rows], logits[rows], grads))
+        return found
 
 
 class GradientsWriter:
     """Writes the program of ``Gradients``.
 
+    What is worked out for each sample is so for those of all shards at once: matrix products with more rows are faster.
+    What is a sum over samples is one of each shard.
+
     Args:
         steps: up to the logits; ``can_go_back`` must be true of them.
-        n, batch: how many samples these are, and their batch.
+        names: of the gradients that are wanted, in this order.
+        sizes, batch: how many samples there are in each shard, and in the batch.
     """
 
-    def __init__(self, steps: Sequence[PlacedStep], n: int, batch: int, dtype: DType):
-        self._program, self._steps, self._n, self._batch = Program(dtype), steps, n, batch
-        self._grads: dict[str, Place | tuple[Place | None, Place]] = {}
+    def __init__(
+        self, steps: Sequence[PlacedStep], names: Sequence[str], sizes: Sequence[int], batch: int, dtype: DType
+    ):
+        self._program, self._steps, self._n, self._batch = Program(dtype), steps, sum(sizes), batch
+        ends = itertools.accumulate(sizes)
+        self._shards = [slice(end - size, end) for size, end in zip(sizes, ends, strict=True)]
+        self._names, self._grads = names, [dict[str, Place | Factors]() for _ in sizes]
+        n = self._n
         self._x, self._classes = self._program.given(n, *steps[0].x_shape), self._program.given(n, dtype=np.intp)
         self._argmaxes = {
             i: self._program.work.add((n, *step.y_shape), INT32)
@@ -125,7 +143,8 @@ class GradientsWriter:
         program.call(kernels.divide, dlogits.reshape(-1), self._batch)
         self._go_back(dlogits)
         place = program.results.place
-        return Gradients(program.finish(), place(losses), place(outputs), self._grads)
+        grads = [{name: places[name] for name in self._names} for places in self._grads]
+        return Gradients(program.finish(), place(losses), place(outputs), self._shards, grads)
 
     def _go_back(self, dy: Array) -> None:
         """Write down the backward pass as far as the first step that has something to learn."""
@@ -147,7 +166,8 @@ class GradientsWriter:
             if pool is None:
                 self._go_back_through_dense(i, dy, dx)
             else:
-                self._go_back_through_convolution(i, dy, self._argmaxes[pool], dx)
+                for number in range(len(self._shards)):
+                    self._go_back_through_convolution(i, number, dy, self._argmaxes[pool], dx)
             if dx is not None:
                 dy, pool = dx, None
 
@@ -158,23 +178,27 @@ class GradientsWriter:
         size, units = step.W.shape
         x = self._outputs.get(i - 1, self._x)
         matrix, gradient = x.reshape(-1, size), dy.reshape(-1, units)
-        if self._is_large(i):
-            self._grads[f"{owner}/W"] = None if x is self._x else program.results.place(x), program.results.place(dy)
-        else:
-            dW, zeros = self._gradient_of(f"{owner}/W", step.W), np.zeros(units, program.dtype)
-            program.call(kernels.matmul, matrix, gradient, zeros, dW, True, False, -math.inf)
-        program.call(kernels.sum_channels, gradient.reshape(-1, 1, 1, units), self._gradient_of(f"{owner}/b", step.b))
+        for number, rows in enumerate(self._shards):
+            if self._is_large(i):
+                place = program.results.place
+                self._grads[number][f"{owner}/W"] = None if x is self._x else place(x), place(dy)
+            else:
+                dW, zeros = self._gradient_of(number, f"{owner}/W", step.W), np.zeros(units, program.dtype)
+                program.call(kernels.matmul, matrix[rows], gradient[rows], zeros, dW, True, False, -math.inf)
+            db = self._gradient_of(number, f"{owner}/b", step.b)
+            program.call(kernels.sum_channels, gradient[rows].reshape(-1, 1, 1, units), db)
         if dx is not None:
             zeros = np.zeros(size, program.dtype)
             program.call(kernels.matmul, gradient, step.W, zeros, dx.reshape(-1, size), False, True, -math.inf)
 
-    def _go_back_through_convolution(self, i: int, dy: Array, argmax: Array, dx: Array | None) -> None:
-        """See ``layers/convolution.py``."""
-        program, (step, owner, x_shape, y_shape), dy = self._program, self._steps[i], dy.reshape(argmax.shape)
+    def _go_back_through_convolution(self, i: int, number: int, dy: Array, argmax: Array, dx: Array | None) -> None:
+        """With one of the shards: how many of its numbers are zero says how, as in ``layers/convolution.py``."""
+        program, (step, owner, x_shape, y_shape), rows = self._program, self._steps[i], self._shards[number]
         assert step.W is not None, "a convolution has weights"
         assert step.window is not None, "a convolution has a window"
-        x, strides = self._outputs.get(i - 1, self._x).reshape(-1, *x_shape), step.window.strides
-        dW = self._gradient_of(f"{owner}/W", step.W)
+        x, strides = self._outputs.get(i - 1, self._x).reshape(-1, *x_shape)[rows], step.window.strides
+        dy, argmax = dy.reshape(argmax.shape)[rows], argmax[rows]
+        dW = self._gradient_of(number, f"{owner}/W", step.W)
         k_h, k_w, c, filters = step.W.shape
         products = len(x) * math.prod(y_shape) * k_h * k_w * c
         most = most_nonzeros(k_h, k_w * c, products)
@@ -187,10 +211,10 @@ class GradientsWriter:
         program.call(kernels.sum_patches, *by_filter(x, dy, argmax, dW, strides, step.pads))
         if strides == (1, 1):
             past_other_way()
-        program.call(kernels.sum_channels, dy, self._gradient_of(f"{owner}/b", step.b))
+        program.call(kernels.sum_channels, dy, self._gradient_of(number, f"{owner}/b", step.b))
         if dx is not None:
             program.jump_if_dense(dy, most)
-            program.call(kernels.add_filters, dy, argmax, step.W.transpose(3, 0, 1, 2), dx, *strides, step.pads)
+            program.call(kernels.add_filters, dy, argmax, step.W.transpose(3, 0, 1, 2), dx[rows], *strides, step.pads)
 
     def _is_large(self, i: int) -> bool:
         """Whether the gradient of a step's weights is left as ``OuterProducts``, whose factors are returned."""
@@ -200,10 +224,10 @@ class GradientsWriter:
     def _add(self, shape: Shape, *, is_returned: bool) -> Array:
         return (self._program.results if is_returned else self._program.work).add(shape, self._program.dtype)
 
-    def _gradient_of(self, name: str, param: Array | None) -> Array:
+    def _gradient_of(self, number: int, name: str, param: Array | None) -> Array:
         assert param is not None, "where there is no bias, there are zeros"
         grad = self._add(param.shape, is_returned=True)
-        self._grads[name] = self._program.results.place(grad)
+        self._grads[number][name] = self._program.results.place(grad)
         return grad
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -20,13 +20,12 @@ from tinynet.layers.dense import Dense
 from tinynet.layers.flatten import Flatten
 from tinynet.layers.layer import Layer, Shape
 from tinynet.layers.max_pooling2d import MaxPooling2D
-from tinynet.layers.outer_products import OuterProducts
 from tinynet.layers.products import columns_stay_in_cache
 from tinynet.layers.step import Step, steps_of
 from tinynet.losses import Loss
 from tinynet.network import Network
 from tinynet.parallel import Pace
-from tinynet.passes import Gradients, GradientsWriter, PlacedStep, can_go_back
+from tinynet.passes import Found, Gradients, GradientsWriter, PlacedStep, can_go_back
 from tinynet.program import FinishedProgram
 
 Array = npt.NDArray[Any]
@@ -131,30 +130,28 @@ class Plan:
                 return False
         return True
 
-    def gradients(
-        self, x: Array, classes: Array, batch: int
-    ) -> tuple[Array, Array, dict[str, Array | OuterProducts]] | None:
-        """The loss of each sample, the logits, and the gradients of the mean loss of ``batch`` samples, by parameter.
+    def gradients(self, x: Array, classes: Array, sizes: Sequence[int], batch: int) -> list[Found] | None:
+        """Of some shards, the loss of each sample, the logits, and the gradients of the batch's mean loss by parameter.
 
         x        (n, *input_shape), row by row
         classes  (n,) intp
+        sizes    how many of the samples are in each shard, in order
+        batch    how many there are in all shards of the batch
 
         None where most of a convolution's gradient is not zero, which is left to the layers. So are some calls after
         it: theirs is most likely no different.
         """
-        n, key = len(x), (len(x), batch)
+        key = (*sizes, "of", batch)
         if self._left_out.get(key, 0) > 0:
             self._left_out[key] -= 1
             return None
         program: Gradients = self._program_for(
-            key, lambda: GradientsWriter(self._up_to_logits, n, batch, self.dtype).write()
+            key, lambda: GradientsWriter(self._up_to_logits, self._names, sizes, batch, self.dtype).write()
         )
-        result = program.run(x, classes)
-        if result is None:
+        found = program.run(x, classes)
+        if found is None:
             self._left_out[key] = TRIED_AGAIN
-            return None
-        losses, logits, grads = result
-        return losses, logits, {name: grads[name] for name in self._names}
+        return found
 
     def _program_for(self, key: Any, make: Callable[[], Any]) -> Any:
         program = self._programs.get(key)
