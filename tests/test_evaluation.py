@@ -11,7 +11,7 @@ import pytest
 
 from tinynet import evaluation, parallel, training
 from tinynet.callbacks import LambdaCallback
-from tinynet.layers import Conv2D, Dense, Dropout, Flatten, Input, Layer, MaxPooling2D, Softmax
+from tinynet.layers import Activation, Conv2D, Dense, Dropout, Flatten, Input, Layer, MaxPooling2D, Softmax
 from tinynet.losses import SparseCategoricalCrossentropy
 from tinynet.models import Sequential
 from tinynet.plan import Plan
@@ -105,6 +105,14 @@ def test_integers_are_evaluated_and_predicted_as_numbers():
 # Batches together and apart -------------------------------------------------------------------------------------------
 
 
+VERBS = {"evaluate": "test", "predict": "predict"}
+
+
+def run(verb: str, model: Sequential, callbacks: list[LambdaCallback] | None = None) -> Any:
+    data = (IMAGES,) if verb == "predict" else (IMAGES, CLASSES)
+    return getattr(model, verb)(*data, batch_size=10, verbose=0, callbacks=callbacks)
+
+
 @pytest.mark.parametrize("num_threads", [1, 2])
 @pytest.mark.parametrize("together", [1, 20, 1024])
 def test_neither_threads_nor_batches_that_are_taken_together_change_a_bit(monkeypatch, together, num_threads):
@@ -117,6 +125,17 @@ def test_neither_threads_nor_batches_that_are_taken_together_change_a_bit(monkey
     model = network(num_threads=num_threads, **options)
     assert model.evaluate(IMAGES, CLASSES, 10, verbose=0) == figures
     np.testing.assert_array_equal(model.predict(IMAGES, 10), outputs)
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_layers_are_given_one_shard_at_a_time(verb):
+    """BLAS may round the products of more rows in another way, so their number is not to depend on the threads."""
+    sizes: list[int] = []
+    note = Activation("relu")
+    forward = note.forward
+    note.forward = lambda x: sizes.append(len(x)) or forward(x)
+    run(verb, network(note, Dense(3), Softmax(), num_threads=1))
+    assert sizes == [10] * 7 + [5]
 
 
 def test_a_regularizer_counts_once():
@@ -138,14 +157,6 @@ def shared_out(monkeypatch):
 
     monkeypatch.setattr(parallel, "run_all", note)
     return counts
-
-
-VERBS = {"evaluate": "test", "predict": "predict"}
-
-
-def run(verb: str, model: Sequential, callbacks: list[LambdaCallback] | None = None) -> Any:
-    data = (IMAGES,) if verb == "predict" else (IMAGES, CLASSES)
-    return getattr(model, verb)(*data, batch_size=10, verbose=0, callbacks=callbacks)
 
 
 @pytest.mark.parametrize("verb", VERBS)

@@ -114,7 +114,8 @@ def networks(pick: st.DrawFn) -> tuple[tuple[int, ...], list[Layer], bool]:
 
 @given(
     drawn=networks(),
-    n=st.integers(1, 9) | st.just(33),
+    n=st.integers(1, 9) | st.sampled_from([33, 70]),
+    num_threads=st.sampled_from([1, 2]),
     zeros=st.sampled_from([0.0, 0.8]),
     dtype=draw.dtypes,
     layout=draw.layouts,
@@ -122,10 +123,10 @@ def networks(pick: st.DrawFn) -> tuple[tuple[int, ...], list[Layer], bool]:
     large=st.sampled_from([0, 1 << 17]),
     seed=draw.seeds,
 )
-def test_gradients_are_those_of_the_layers(drawn, n, zeros, dtype, layout, special, large, seed):
+def test_gradients_are_those_of_the_layers(drawn, n, num_threads, zeros, dtype, layout, special, large, seed):
     shape, layers, ends_in_softmax = drawn
     loss = SparseCategoricalCrossentropy(from_logits=not ends_in_softmax)
-    model = compiled([Input(shape), *copy.deepcopy(layers)], loss, num_threads=2).astype(dtype)
+    model = compiled([Input(shape), *copy.deepcopy(layers)], loss, num_threads=num_threads).astype(dtype)
     x = normal(seed, (n, *shape), dtype, zeros=zeros)
     if special:
         x.reshape(-1)[:: x.size // 5 or 1][:5] = [np.nan, np.inf, -np.inf, -0.0, 1e30][: x.size]
@@ -179,15 +180,15 @@ def test_a_convolution_with_strides_goes_in_one_call_too():
     assert_same(result, by_layers(model, x, classes_for(40, 3)))
 
 
-@pytest.mark.parametrize("batch_size", [33, 80, 200])
-@pytest.mark.parametrize("large", [0, 1 << 17])
+@pytest.mark.parametrize(("batch_size", "large"), [(33, 1 << 17), (80, 0), (100, 0)])
 def test_training_is_the_same_for_any_number_of_threads_and_by_layers(monkeypatch, batch_size, large):
-    """Batches of two shards and of four, and one whose last shard is a single image."""
+    """Batches of a shard and a single image, of two shards and a half, and of four."""
     monkeypatch.setattr("tinynet.layers.outer_products.LARGE", large)
+    monkeypatch.setattr(training, "SMALL_NETWORK", 0)
 
     def trained(**options: Any) -> Sequential:
         model = pooled(**options)
-        model.fit(digits(200), classes_for(200), epochs=1, batch_size=batch_size, verbose=0)
+        model.fit(digits(100), classes_for(100), epochs=1, batch_size=batch_size, verbose=0)
         return model
 
     with mock.patch.object(Plan, "goes_back", return_value=False):
@@ -206,9 +207,17 @@ def test_dense_gradients_are_left_to_the_layers():
     assert_same(result, by_layers(model, x, classes_for(5)))
 
 
-def test_two_shards_of_one_thread_go_together():
+def twice_pooled(**options: Any) -> Sequential:
+    layers: list[Layer] = []
+    for filters in (16, 8):
+        layers += [Conv2D(filters, 3, padding="same", activation="relu"), MaxPooling2D()]
+    return small(*layers, Flatten(), Dense(12, activation="relu"), **options)
+
+
+@pytest.mark.parametrize("make", [pooled, twice_pooled])
+def test_two_shards_of_one_thread_go_together(make):
     n = training.SHARD_SIZE
-    model, x = pooled(num_threads=1), digits(2 * n)
+    model, x = make(num_threads=1), digits(2 * n)
     x[n:] *= normal(0, (n, 8, 8, 1), np.float32, zeros=0.5)  # the second one has more zeros
     result, complete = of_batch(model, x, classes_for(2 * n))
     assert complete == [True]
