@@ -1,6 +1,6 @@
 """The training loop, from one gradient to many epochs.
 
-    a shard    a few samples, which one thread takes through the whole network and back
+    a shard    a few samples, which one thread takes through the whole network and back, two shards at once if it can
     a wave     a few shards, which run side by side; then their gradients are added up, shard by shard
     a batch    all its waves, one after another; then the optimizer takes one step
     an epoch   all batches of the training data, shuffled anew
