@@ -59,70 +59,41 @@ def test_run_all_wakes_no_more_threads_than_there_are_items(monkeypatch, items, 
 
 @pytest.fixture
 def pace(monkeypatch):
-    """Of items that take 0.5 seconds or longer, and 2 or longer in all, threads share the work."""
+    """Of pieces that take 0.5 seconds or longer, and 2 or longer in all, threads share the work."""
     monkeypatch.setattr(parallel, "LEAST_SECONDS", 0.5)
     monkeypatch.setattr(parallel, "LEAST_IN_ALL", 2.0)
     return parallel.Pace()
 
 
 @pytest.mark.parametrize(
-    ("seconds", "items", "expected"),
+    ("seconds", "pieces", "expected"),
     [(0.5, 4, 3), (0.5, 3, 1), (0.49, 100, 1), (2.0, 1, 3), (1.9, 1, 1), (1.0, 2, 3)],
 )
-def test_threads_share_what_takes_long_enough(pace, seconds, items, expected):
-    assert pace.num_threads(items, 3) == 3  # at first that is not known
+def test_threads_share_what_takes_long_enough(pace, seconds, pieces, expected):
+    assert pace.num_threads(pieces, 3) == 3  # at first that is not known
     pace.seconds = seconds
-    assert pace.num_threads(items, 3) == expected
-    assert pace.num_threads(items, 1) == 1
+    assert pace.num_threads(pieces, 3) == expected
+    assert pace.num_threads(pieces, 1) == 1
 
 
 @pytest.mark.parametrize("num_threads", [1, 2])
-def test_a_short_item_among_long_ones_does_not_count(pace, monkeypatch, num_threads):
+def test_a_short_call_among_long_ones_does_not_count(pace, monkeypatch, num_threads):
     """The last samples may be few."""
     now, lock = [0.0], threading.Lock()
     monkeypatch.setattr(parallel, "_clock", lambda: now[0])
 
-    def work(seconds: float) -> None:
-        now[0] += seconds
+    def work(pieces: list[float]) -> None:
+        now[0] += sum(pieces)
 
-    def one_by_one(seconds: float) -> None:
+    def one_by_one(pieces: list[float]) -> None:
         with lock:
-            pace_run(seconds)
+            pace_run(pieces)
 
-    for items, expected in ([3.0, 2.0, 0.1], 3.0), ([0.1, 1.0, 0.2], 1.0):  # an earlier time does not count, either
+    # Those of an earlier time do not count, either.
+    for calls, expected in ([[3.0], [1.0, 4.0], [0.1]], 3.0), ([[0.1], [1.0, 2.0], [0.2]], 1.5):
         pace_run = pace.timed(work)
-        parallel.run_all(one_by_one, items, num_threads)
+        parallel.run_all(one_by_one, calls, num_threads)
         assert pace.seconds == pytest.approx(expected)
-
-
-def test_run_all_uses_threads_as_long_as_the_items_take_long_enough(pace, monkeypatch):
-    now, threads, seconds = [0.0], [], iter([1.0, 1.0, 0.1, 0.1, 1.0, 1.0, 1.0, 1.0])
-    lock = threading.Lock()
-    monkeypatch.setattr(parallel, "_clock", lambda: now[0])
-
-    def work(item: int) -> int:
-        with lock:  # one after another: they share the clock
-            threads.append(threading.get_ident())
-            now[0] += next(seconds)
-        return item
-
-    def run() -> int:
-        """How many threads could have worked."""
-        asked = []
-        monkeypatch.setattr(parallel, "_pool", lambda number: asked.append(number) or pool)
-        threads.clear()
-        assert parallel.run_all(work, [0, 1], 2, pace) == [0, 1]
-        return 1 + len(asked)
-
-    with parallel.ThreadPoolExecutor(1) as pool:
-        assert run() == 2
-        pace.seconds = 1.0  # whichever of the two ended last
-        assert run() == 2
-        pace.seconds = 0.1
-        assert run() == 1
-        assert threads == [threading.get_ident()] * 2
-        assert pace.seconds == pytest.approx(1.0)
-        assert run() == 2
 
 
 def test_the_caller_is_one_of_the_threads():

@@ -172,13 +172,11 @@ def test_any_network_predicts_what_its_forward_pass_says(drawn, n, batch_size, s
 @pytest.mark.parametrize("n", [1, 2, 7, 8, 9, 32, 33, 40, 64, 65, 100, 129])
 @pytest.mark.parametrize("num_threads", [1, 2])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_one_call_for_each_shard_or_two(runs, n, num_threads, dtype):
+def test_one_call_for_shards_that_go_together(runs, n, num_threads, dtype):
     model = small_lenet(num_threads=num_threads).astype(dtype)
     assert_same_bits(model, images(n), batch_size=n)
-    sizes = [rows.stop - rows.start for rows in training.shards(model, slice(0, n))]
-    if len(sizes) > 1 and sizes[1] > 1 and num_threads == 1:
-        sizes = [sum(sizes[:2]), *sizes[2:]]
-    assert sorted(runs()) == sorted(sizes)  # the threads may end in any order
+    groups = training.in_groups(training.shards(model, slice(0, n)), num_threads)
+    assert sorted(runs()) == sorted(sum(rows.stop - rows.start for rows in group) for group in groups)
 
 
 @pytest.mark.parametrize("kind", [np.uint8, np.int64, bool, np.float64, np.float16])

@@ -464,40 +464,71 @@ def test_without_a_seed_models_differ():
 
 
 def test_how_a_batch_is_cut_depends_on_its_size_and_the_networks():
-    def sizes(model: Sequential, start: int, stop: int) -> list[int]:
-        shards = training.shards(model, slice(start, stop))
-        assert np.concatenate([np.arange(rows.start, rows.stop) for rows in shards]).tolist() == [*range(start, stop)]
-        return [rows.stop - rows.start for rows in shards]
-
     small = Sequential([Input((1,)), Dense(training.SMALL_NETWORK - 2), Dense(1)])
     large = Sequential([Input((1,)), Dense(training.SMALL_NETWORK - 1), Dense(1)])
     larger = Sequential([Input((1,)), Dense(2 * training.SMALL_NETWORK)])
     assert (training.SHARD_SIZE, training.LARGE_SHARD, training.SMALL_NETWORK) == (32, 64, 16384)
-    assert sizes(small, 0, 20) == sizes(large, 0, 20) == [20]
-    assert sizes(small, 0, 64) == sizes(large, 0, 64) == [32, 32]
-    assert sizes(small, 0, 101) == [51, 50]
-    assert sizes(large, 0, 101) == sizes(larger, 0, 101) == [32, 32, 32, 5]
-    assert sizes(small, 10, 210) == [64, 64, 64, 8]
-    assert sizes(large, 10, 210) == [32] * 6 + [8]
-    assert sizes(small, 256, 300) == [32, 12]
+
+    def sizes(model: Sequential, n: int) -> list[int]:
+        return [rows.stop - rows.start for rows in training.shards(model, slice(0, n))]
+
+    for n in (1, 8, 15):
+        assert sizes(small, n) == sizes(large, n) == sizes(larger, n) == [n]
+    assert sizes(large, 16) == sizes(larger, 16) == [8, 8]
+    assert (sizes(small, 32), sizes(large, 32)) == ([32], [16, 16])
+    assert sizes(small, 33) == sizes(large, 33) == [16, 17]
+    assert sizes(small, 64) == sizes(large, 64) == [32, 32]
+    assert (sizes(small, 101), sizes(large, 101)) == ([50, 51], [25, 25, 25, 26])
+    assert (sizes(small, 128), sizes(large, 128)) == ([64, 64], [32] * 4)
+    assert (sizes(small, 130), sizes(large, 130)) == ([32, 33, 32, 33], [21, 22, 22, 21, 22, 22])
+    assert (sizes(small, 256), sizes(large, 256)) == ([64] * 4, [32] * 8)
 
 
-@given(st.lists(st.integers(1, 3) | st.just(2), max_size=20), st.integers(1, 5))
-def test_shards_in_pairs(sizes, num_threads):
+@given(st.integers(0, 1000), st.integers(1, 600), st.booleans())
+def test_a_batch_is_cut_into_equal_shards(start, n, is_small):
+    model = Sequential([Input((1,)), Dense(training.SMALL_NETWORK // (4 if is_small else 1))])
+    pieces = training.shards(model, slice(start, start + n))
+    sizes = [rows.stop - rows.start for rows in pieces]
+    assert [i for rows in pieces for i in range(rows.start, rows.stop)] == [*range(start, start + n)]
+    assert max(sizes) - min(sizes) <= 1
+    assert max(sizes) <= (64 if is_small else 32)
+    assert len(sizes) == 1 or len(sizes) % 2 == 0
+
+
+@given(st.lists(st.sampled_from([1, 2, 3, 16, 17, 32, 33, 64]) | st.just(16), max_size=20), st.integers(1, 5))
+def test_shards_in_groups(sizes, num_threads):
     ends = np.cumsum(sizes).tolist()
     pieces = [slice(end - size, end) for size, end in zip(sizes, ends, strict=True)]
-    items = training.in_pairs(pieces, num_threads)
-    assert list(itertools.chain(*items)) == pieces
-    for item in items:
-        rows = training.rows_of(item)
-        assert (rows.start, rows.stop) == (item[0].start, item[-1].stop)
-        assert len(item) == 1 or all(shard.stop - shard.start > 1 for shard in item)
+    groups = training.in_groups(pieces, num_threads)
+    assert list(itertools.chain(*groups)) == pieces
+    taken = [0] * num_threads  # by each thread, if the next ones go to the one that has had fewest
+    for group in groups:
+        rows = training.rows_of(group)
+        assert (rows.start, rows.stop) == (group[0].start, group[-1].stop)
+        assert len(group) == 1 or (rows.stop - rows.start <= training.MOST_ROWS and len(group) in training.TOGETHER)
+        assert len(group) == 1 or all(shard.stop - shard.start > 1 for shard in group)
+        taken[taken.index(min(taken))] += len(group)
     if 1 not in sizes:
-        assert [len(item) for item in items].count(2) == len(sizes) // num_threads // 2 * num_threads
-        taken = [0] * num_threads  # by each thread, if the next item goes to the one that has had fewest
-        for item in items:
-            taken[taken.index(min(taken))] += len(item)
         assert max(taken) == math.ceil(len(sizes) / num_threads)  # no more than with one at a time
+
+
+@pytest.mark.parametrize(
+    ("size", "count", "num_threads", "expected"),
+    [
+        (16, 4, 1, [4]),
+        (16, 8, 2, [4, 4]),
+        (16, 7, 2, [2, 2, 1, 1, 1]),
+        (16, 7, 1, [4, 2, 1]),
+        (17, 4, 1, [2, 2]),
+        (32, 4, 2, [2, 2]),
+        (32, 4, 4, [1] * 4),
+        (33, 4, 1, [1] * 4),
+        (1, 4, 1, [1] * 4),
+    ],
+)
+def test_as_many_shards_go_together_as_may(size, count, num_threads, expected):
+    pieces = [slice(i * size, (i + 1) * size) for i in range(count)]
+    assert [len(group) for group in training.in_groups(pieces, num_threads)] == expected
 
 
 @pytest.mark.parametrize("num_threads", [1, 2])
@@ -934,9 +965,9 @@ def test_threads_are_woken_only_for_what_is_worth_it(monkeypatch, worth_threads,
     asked: list[tuple[int, int]] = []
     run_all = parallel.run_all
 
-    def note(function, items, num_threads, pace=None):
+    def note(function, items, num_threads):
         asked.append((len(items), num_threads))
-        return run_all(function, items, num_threads, pace)
+        return run_all(function, items, num_threads)
 
     monkeypatch.setattr(parallel, "run_all", note)
     monkeypatch.setattr(training, "WORTH_THREADS", worth_threads)
@@ -946,6 +977,26 @@ def test_threads_are_woken_only_for_what_is_worth_it(monkeypatch, worth_threads,
     model.num_threads = 3
     model.train_on_batch(X, Y)
     assert asked == [(2, 3), (1 + 2 + 2, expected)]  # two shards of 35; 2 rows of 8, 5 + 3 rows of 3, and two biases
+
+
+@pytest.mark.parametrize(("seconds", "num_threads", "expected"), [(0.5, 2, [2, 2]), (0.4, 1, [4])])
+def test_shards_that_take_no_time_are_left_to_one_thread_which_takes_more_of_them(
+    monkeypatch, seconds, num_threads, expected
+):
+    asked: list[int] = []
+
+    def one_by_one(function, items, num_threads):
+        asked.append(num_threads)
+        return [function(item) for item in items]
+
+    monkeypatch.setattr(parallel, "LEAST_IN_ALL", 2.0)
+    monkeypatch.setattr(parallel, "run_all", one_by_one)
+    monkeypatch.setattr(parallel, "_clock", itertools.count().__next__)  # each call takes a second
+    pieces, pace = [slice(i, i + 2) for i in range(0, 8, 2)], parallel.Pace()
+    pace.seconds = seconds
+    assert training.run_all(len, pieces, 2, pace) == expected
+    assert asked == [num_threads]
+    assert pace.seconds == 1 / expected[0]  # of a shard
 
 
 class Norms(SGD):

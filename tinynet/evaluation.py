@@ -19,7 +19,7 @@ from tinynet.callbacks.callback import Callback, CallbackList
 from tinynet.interrupt import InterruptWatch
 from tinynet.memory import keep_freed_memory
 from tinynet.plan import Plan
-from tinynet.training import BatchResult, batches, in_pairs, in_rows, plan_of, result_of, rows_of, shards
+from tinynet.training import BatchResult, batches, in_rows, plan_of, result_of, rows_of, run_all, shards
 
 if TYPE_CHECKING:
     from tinynet.models import Sequential
@@ -41,9 +41,9 @@ def evaluate(model: Sequential, x: Array, classes: Array, batch_size: int, callb
         cut = [shards(model, rows) for _, rows in group]
         plan = plan_of(model)
         run_shards = functools.partial(_evaluate_shards, model, plan, x, classes)
-        items, pace = in_pairs(list(itertools.chain(*cut)), model.num_threads), plan.paces["evaluate", batch_size]
+        pieces, pace = list(itertools.chain(*cut)), plan.paces["evaluate", batch_size]
         with parallel.single_threaded_blas():
-            results = itertools.chain(*parallel.run_all(run_shards, items, model.num_threads, pace))
+            results = itertools.chain(*run_all(run_shards, pieces, model.num_threads, pace))
         for (number, rows), own in zip(group, cut, strict=True):
             for result in itertools.islice(results, len(own)):
                 total.add(result)
@@ -90,7 +90,7 @@ def predict(model: Sequential, x: Array, batch_size: int, callbacks: CallbackLis
         run_shards = functools.partial(_predict_shards, model, plan, x, outputs)
         pieces, pace = [shard for _, rows in group for shard in shards(model, rows)], plan.paces["predict", batch_size]
         with parallel.single_threaded_blas():
-            parallel.run_all(run_shards, in_pairs(pieces, model.num_threads), model.num_threads, pace)
+            run_all(run_shards, pieces, model.num_threads, pace)
         for number, rows in group:
             callbacks.on_predict_batch_end(number, {"outputs": outputs[rows]})
     callbacks.on_predict_end({})

@@ -28,7 +28,7 @@ Result = TypeVar("Result")
 
 # The time that a thread has worked, not that it has waited; but Windows tells that in steps of a 64th of a second.
 _clock = time.perf_counter if sys.platform == "win32" else time.thread_time
-LEAST_SECONDS, LEAST_IN_ALL = 1e-4, 1.5e-3  # of an item, and of all, that make other threads worth waking
+LEAST_SECONDS, LEAST_IN_ALL = 1e-4, 1.5e-3  # of a piece, and of all, that make other threads worth waking
 
 _lock = threading.Lock()
 _users = 0
@@ -57,48 +57,42 @@ def resolve_num_threads(num_threads: int | None) -> int:
 
 
 class Pace:
-    """How long similar items of work take; where that is short, no other thread is worth waking.
+    """How long a thread takes for pieces of work of one kind; where that is short, no other thread is worth waking.
 
-    To wake one takes a while, and only one at a time may run Python: two threads may do fewer short items than one.
+    To wake one takes a while, and only one at a time may run Python: two threads may do fewer short pieces than one.
 
     Attributes:
-        seconds: how long the longest item of the last time took, without waiting; infinity before the first time.
+        seconds: how long a piece took in the slowest call of the last time, without waiting; infinity before the first.
     """
 
     def __init__(self) -> None:
         self.seconds = math.inf
 
-    def num_threads(self, num_items: int, most: int) -> int:
-        """How many of at most so many threads are to share the items."""
-        is_worth_it = self.seconds >= LEAST_SECONDS and self.seconds * num_items >= LEAST_IN_ALL
+    def num_threads(self, num_pieces: int, most: int) -> int:
+        """How many of at most so many threads are to share the pieces."""
+        is_worth_it = self.seconds >= LEAST_SECONDS and self.seconds * num_pieces >= LEAST_IN_ALL
         return most if is_worth_it else 1
 
-    def timed(self, function: Callable[[Item], Result]) -> Callable[[Item], Result]:
-        """The function, but each call of it is timed; those of all items of this time."""
-        longest = 0.0
+    def timed(self, function: Callable[[Sequence[Item]], Result]) -> Callable[[Sequence[Item]], Result]:
+        """The function of some pieces, but each call of it is timed; those of all pieces of this time."""
+        slowest = 0.0
 
-        def run(item: Item) -> Result:
-            nonlocal longest
+        def run(pieces: Sequence[Item]) -> Result:
+            nonlocal slowest
             start = _clock()
-            result = function(item)
-            self.seconds = longest = max(longest, _clock() - start)
+            result = function(pieces)
+            self.seconds = slowest = max(slowest, (_clock() - start) / len(pieces))
             return result
 
         return run
 
 
-def run_all(
-    function: Callable[[Item], Result], items: Sequence[Item], num_threads: int, pace: Pace | None = None
-) -> list[Result]:
+def run_all(function: Callable[[Item], Result], items: Sequence[Item], num_threads: int) -> list[Result]:
     """``[function(item) for item in items]``, on up to ``num_threads`` threads, of which the caller's is one.
-
-    With a ``pace``, on one where that is sooner done.
 
     Where several items fail, the exception of the first one is raised, once all that have begun have ended. No item
     begins after one has failed.
     """
-    if pace is not None:
-        function, num_threads = pace.timed(function), pace.num_threads(len(items), num_threads)
     if num_threads == 1 or len(items) == 1:
         return [function(item) for item in items]
     todo = deque(range(len(items)))

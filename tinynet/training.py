@@ -1,6 +1,6 @@
 """The training loop, from one gradient to many epochs.
 
-    a shard    a few samples, which one thread takes through the whole network and back, two shards at once if it can
+    a shard    a few samples, which one thread takes through the whole network and back, with others if it can
     a wave     a few shards, which run side by side; then their gradients are added up, shard by shard
     a batch    all its waves, one after another; then the optimizer takes one step
     an epoch   all batches of the training data, shuffled anew
@@ -18,7 +18,7 @@ import itertools
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -33,10 +33,14 @@ if TYPE_CHECKING:
     from tinynet.models import Sequential
 
 Array = npt.NDArray[Any]
+Result = TypeVar("Result")
 
-SHARD_SIZE = 32  # samples: enough for efficient matrix products, few enough to share a batch of 128 among four cores
-LARGE_SHARD = 64  # samples of a small network, whose batches are half done before a third core has begun
+# The most samples in a shard: few enough to share a batch of 128 among four cores. A small network's batches are half
+# done before a third core has begun.
+SHARD_SIZE, LARGE_SHARD = 32, 64
+CUT_FROM, SMALL_CUT_FROM = 16, 33  # samples of a batch: another core is not worth waking for fewer
 SMALL_NETWORK = 1 << 14  # outputs of all its layers
+TOGETHER, MOST_ROWS = (4, 2, 1), 64  # shards that a thread takes at once, and the most samples that two or more have
 WAVE_SIZE = 256  # samples: their shards' gradients are in memory together
 WORTH_THREADS = 1 << 18  # numbers to compute: fewer are done before another thread has begun
 
@@ -83,27 +87,49 @@ class BatchResult:
 
 
 def shards(model: Sequential, rows: slice) -> list[slice]:
-    """How rows of a batch are cut, in order: by their number and the model's size, not by the number of threads."""
-    size, n = SHARD_SIZE, rows.stop - rows.start
-    if n <= size:
+    """How rows of a batch are cut, in order: by their number and the model's size, not by the number of threads.
+
+    An even number of shards, as equal as can be, or one.
+    """
+    n, outputs = rows.stop - rows.start, sum(math.prod(layer.output_shape or ()) for layer in model.layers)
+    cut_from, most = (SMALL_CUT_FROM, LARGE_SHARD) if outputs < SMALL_NETWORK else (CUT_FROM, SHARD_SIZE)
+    if n < cut_from:
         return [rows]
-    if sum(math.prod(layer.output_shape or ()) for layer in model.layers) < SMALL_NETWORK:
-        size = min(LARGE_SHARD, max(size, math.ceil(n / 2)))
-    return [slice(i, min(i + size, rows.stop)) for i in range(rows.start, rows.stop, size)]
+    count = 2 * math.ceil(n / (2 * most))
+    ends = [rows.start + n * number // count for number in range(count + 1)]
+    return [slice(start, end) for start, end in itertools.pairwise(ends)]
 
 
-def in_pairs(pieces: Sequence[slice], num_threads: int) -> list[Sequence[slice]]:
-    """The shards that a thread takes together, in order: two, as long as there are two for each thread.
+def in_groups(pieces: Sequence[slice], num_threads: int) -> list[Sequence[slice]]:
+    """The shards that a thread takes together, in order: four or two, as long as there are so many for each thread.
 
     Matrix products of more rows are faster. Sums over samples remain those of each shard, so no bit depends on it. (For
     a single sample there are other kernels, so it goes alone.)
     """
-    items: list[Sequence[slice]] = []
-    paired = len(pieces) // (2 * num_threads) * 2 * num_threads
-    for i in range(0, paired, 2):
-        pair = pieces[i : i + 2]
-        items += [pair] if all(rows.stop - rows.start > 1 for rows in pair) else [[rows] for rows in pair]
-    return items + [[rows] for rows in pieces[paired:]]
+    groups: list[Sequence[slice]] = []
+    start = 0
+    while start < len(pieces):
+        for count in TOGETHER:
+            end = start + count * num_threads
+            for_each = [pieces[i : i + count] for i in range(start, min(end, len(pieces)), count)]
+            if count == 1 or (end <= len(pieces) and all(map(_go_together, for_each))):
+                break
+        groups += for_each
+        start = end
+    return groups
+
+
+def _go_together(pieces: Sequence[slice]) -> bool:
+    rows = rows_of(pieces)
+    return rows.stop - rows.start <= MOST_ROWS and all(piece.stop - piece.start > 1 for piece in pieces)
+
+
+def run_all(
+    function: Callable[[Sequence[slice]], Result], pieces: Sequence[slice], num_threads: int, pace: parallel.Pace
+) -> list[Result]:
+    """What the function gives for shards that go together, for all of them in order, on up to so many threads."""
+    num_threads = pace.num_threads(len(pieces), num_threads)
+    return parallel.run_all(pace.timed(function), in_groups(pieces, num_threads), num_threads)
 
 
 def rows_of(together: Sequence[slice]) -> slice:
@@ -149,8 +175,8 @@ def run_batch(model: Sequential, x: Array, classes: Array) -> BatchResult:
     total: BatchResult | None = None
     with parallel.single_threaded_blas():
         for wave in batches(n, WAVE_SIZE):
-            items, pace = in_pairs(shards(model, wave), model.num_threads), plan.paces["train", n]
-            first, *others = itertools.chain(*parallel.run_all(run_shards, items, model.num_threads, pace))
+            results = run_all(run_shards, shards(model, wave), model.num_threads, plan.paces["train", n])
+            first, *others = itertools.chain(*results)
             for other in others:
                 first.add(other)
             if n > WAVE_SIZE:
