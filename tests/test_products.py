@@ -104,11 +104,11 @@ def test_which_factors_must_stay_in_the_cache():
 @pytest.mark.parametrize(
     ("rows", "size", "dtype", "stays"),
     [
-        (8, 4096, np.float32, True),
-        (8, 4097, np.float32, False),
+        (8, 16384, np.float32, True),
+        (8, 16385, np.float32, False),
         (100, 1, np.float32, True),
-        (8, 2048, np.float64, True),
-        (8, 2049, np.float64, False),
+        (8, 8192, np.float64, True),
+        (8, 8193, np.float64, False),
         (7, 1, np.float32, False),  # the kernel takes eight rows at a time
     ],
 )
