@@ -5,9 +5,11 @@ import re
 import sys
 import time
 from types import SimpleNamespace
+from unittest import mock
 
 import numpy as np
 import pytest
+from numba.core import event
 
 from tinynet import progress
 from tinynet.callbacks import Callback, LambdaCallback
@@ -125,6 +127,38 @@ def test_an_error_takes_the_bar_away(monkeypatch, redraw):
     with pytest.raises(RuntimeError, match="one's own"):
         fit(stream, monkeypatch, 1, callbacks=[Fails()])
     assert screen(stream.getvalue()) == [""]
+
+
+def compile_something() -> None:
+    """As far as those who listen know."""
+    function = SimpleNamespace(py_func=SimpleNamespace(__module__="elsewhere"))
+    with event.trigger_event("numba:compile", data={"dispatcher": function}):
+        pass
+
+
+def test_the_bar_says_that_numba_compiles_until_there_are_figures(monkeypatch):
+    stream = Terminal()
+    seen: list[str] = []
+
+    def begin(batch: int, logs: object) -> None:
+        if batch == 0:
+            compile_something()
+            seen.append(screen(stream.getvalue())[-1])
+
+    fit(stream, monkeypatch, 1, callbacks=[LambdaCallback(on_train_batch_begin=begin)])
+    assert len(seen) == 2  # epochs
+    for shown in seen:
+        assert re.search(r"  0%.* 0\.00/70\.0 \[.*, compiling, this first time\]$", shown)
+    assert "compiling" not in stream.getvalue().split("\r")[-1]
+
+
+def test_no_bar_listens_once_training_has_ended(monkeypatch):
+    fit(Terminal(), monkeypatch, 1)
+    with pytest.raises(RuntimeError, match="one's own"):
+        fit(Terminal(), monkeypatch, 1, callbacks=[Fails()])
+    with mock.patch.object(progress.CompilationNote, "on_start") as told:
+        compile_something()
+    assert not told.called
 
 
 def test_epochs_have_as_many_digits_as_the_last_one(monkeypatch):

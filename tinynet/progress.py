@@ -8,16 +8,36 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from numba.core import event
 from tqdm import tqdm
 
 from tinynet.callbacks.callback import Callback, Logs
+
+COMPILES = "numba:compile"  # Numba's name for what it tells of
+
+
+class CompilationNote(event.Listener):
+    """Says in a bar that Numba is compiling, which may take some seconds: the first time that a network is trained.
+
+    Args:
+        bar: of tqdm.
+    """
+
+    def __init__(self, bar: Any):
+        self.bar = bar
+
+    def on_start(self, _: Any) -> None:
+        self.bar.set_postfix_str("compiling, this first time")
+
+    def on_end(self, _: Any) -> None:
+        """The note stays until there are figures, so that it does not flicker between two functions."""
 
 
 class EpochBar(Callback):
     """One bar an epoch, with images per second, time left and running figures; it goes when the epoch ends.
 
-    tqdm redraws it ten times a second at most, however fast the batches come. It is text in a notebook too, so that
-    none needs widgets.
+    While Numba compiles kernels, it says so. tqdm redraws it ten times a second at most, however fast the batches come.
+    It is text in a notebook too, so that none needs widgets.
 
     Args:
         num_samples: images in an epoch.
@@ -28,6 +48,7 @@ class EpochBar(Callback):
         self.num_samples = num_samples
         self.batch_size = batch_size
         self.bar: Any = None
+        self._note: CompilationNote | None = None
 
     def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
         self.title = _title(epoch, self.params["epochs"])
@@ -43,6 +64,8 @@ class EpochBar(Callback):
                 file=sys.stdout,
                 dynamic_ncols=True,
             )
+            self._note = CompilationNote(self.bar)
+            event.register(COMPILES, self._note)  # type: ignore[no-untyped-call]
 
     def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:
         self.bar.set_postfix_str(_figures(logs or {}), refresh=False)
@@ -54,6 +77,7 @@ class EpochBar(Callback):
     def close(self) -> None:
         """Take the bar away; training may also end in the middle of an epoch."""
         if self.bar is not None:
+            event.unregister(COMPILES, self._note)  # type: ignore[no-untyped-call]
             self.bar.close()
             self.bar = None
 
