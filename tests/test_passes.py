@@ -182,7 +182,7 @@ def test_a_convolution_with_strides_goes_in_one_call_too():
 
 @pytest.mark.parametrize(("batch_size", "large"), [(33, 1 << 17), (80, 0), (100, 0)])
 def test_training_is_the_same_for_any_number_of_threads_and_by_layers(monkeypatch, batch_size, large):
-    """Batches of a shard and a single image, of two shards and a half, and of four."""
+    """Batches of two shards and then a single image, of four and then two, and of four."""
     monkeypatch.setattr("tinynet.layers.outer_products.LARGE", large)
     monkeypatch.setattr(training, "SMALL_NETWORK", 0)
 

@@ -999,6 +999,22 @@ def test_shards_that_take_no_time_are_left_to_one_thread_which_takes_more_of_the
     assert pace.seconds == 1 / expected[0]  # of a shard
 
 
+def test_threads_share_the_shards_as_long_as_these_take_long_enough(monkeypatch):
+    now, seconds = [0.0], iter([1.0, 1.0, 0.1, 0.1, 2.4, 1.0, 1.0])  # that each call takes
+    monkeypatch.setattr(parallel, "LEAST_SECONDS", 0.2)
+    monkeypatch.setattr(parallel, "LEAST_IN_ALL", 2.0)
+    monkeypatch.setattr(parallel, "run_all", lambda function, items, num_threads: [function(item) for item in items])
+    monkeypatch.setattr(parallel, "_clock", lambda: now[0])
+
+    def work(together: list[slice]) -> int:
+        now[0] += next(seconds)
+        return len(together)
+
+    pieces, pace = [slice(i, i + 2) for i in range(0, 8, 2)], parallel.Pace()
+    for expected in ([2, 2], [2, 2], [4], [2, 2]):  # four together: only one thread has work
+        assert training.run_all(work, pieces, 2, pace) == expected
+
+
 class Norms(SGD):
     """Its step depends on the whole gradient."""
 
