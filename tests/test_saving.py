@@ -19,6 +19,7 @@ import tinynet
 from tinynet import layers
 from tinynet.layers import Dense, Flatten, Input, Layer
 from tinynet.models import Sequential, load_model
+from tinynet.optimizers import Optimizer
 from tinynet.saving import ModelFileError, file
 from tinynet.saving.configuration import KNOWN, construct, describe
 
@@ -116,6 +117,20 @@ def test_float64_and_models_that_are_not_compiled_or_built(tmp_path):
     assert save_and_load(Sequential(), tmp_path).layers == []
     uncompiled = save_and_load(small(), tmp_path, compile=False)
     assert (uncompiled.optimizer, uncompiled.loss, uncompiled.metrics) == (None, None, [])
+
+
+class Descent(Optimizer):
+    def update(self, w, g, lr, *remembered):
+        w -= lr * g
+
+
+def test_an_optimizer_of_ones_own(tmp_path):
+    model = small()
+    model.compile(Descent(0.25), "sparse_categorical_crossentropy")
+    with pytest.raises(ModelFileError, match="'Descent' is no known Optimizer"):
+        save_and_load(model, tmp_path)
+    assert save_and_load(model, tmp_path, custom_objects={"Descent": Descent}).optimizer.learning_rate == 0.25
+    assert save_and_load(model, tmp_path, compile=False).optimizer is None  # which does not need to know it
 
 
 def test_loading_changes_no_seeds(tmp_path):

@@ -83,8 +83,8 @@ def load_model(
 
     Args:
         filepath: the file.
-        custom_objects: your own layers by class name; they need to keep each argument of their constructor as an
-            attribute of the same name.
+        custom_objects: your own classes by name, of layers, optimizers and the like; they need to keep each argument of
+            their constructor as an attribute of the same name.
         compile: whether to compile the model as it was, or to leave out optimizer, loss and metrics.
 
     Raises:
@@ -109,10 +109,7 @@ def load_model(
             raise ValueError("it holds weights only; build the network, and use model.load_weights.")
         if description.keys() != _MODEL_KEYS or description["holds"] != "model":
             raise ValueError("its description is not that of a model.")
-        model = _make_model(description, tensors, {**KNOWN, **(custom_objects or {})})
-        if not compile:
-            model.optimizer, model.loss, model.metrics = None, None, []
-        return model
+        return _make_model(description, tensors, {**KNOWN, **(custom_objects or {})}, compile)
     except (ValueError, TypeError, ArithmeticError) as error:
         raise ModelFileError(filepath, error) from error
 
@@ -213,7 +210,9 @@ def _weighted(network: Network, prefix: str = "") -> list[tuple[str, Weighted]]:
 # A model --------------------------------------------------------------------------------------------------------------
 
 
-def _make_model(description: dict[str, Any], tensors: Mapping[str, Array], classes: Classes) -> Sequential:
+def _make_model(
+    description: dict[str, Any], tensors: Mapping[str, Array], classes: Classes, compile: bool
+) -> Sequential:
     from tinynet.models import Sequential
 
     model = Sequential(name=description["name"], seed=0)
@@ -241,6 +240,8 @@ def _make_model(description: dict[str, Any], tensors: Mapping[str, Array], class
         raise ValueError("what compile was given is incomplete.")
     if not isinstance(compiled["metrics"], list) or len(compiled["metrics"]) > MAX_LAYERS:
         raise ValueError("the metrics are no list.")
+    if not compile:
+        return model
     optimizer = construct(compiled["optimizer"], Optimizer, classes)
     optimizer.iterations = _count(compiled["iterations"], "iterations")
     if not math.isfinite(optimizer.learning_rate):
