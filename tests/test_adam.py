@@ -187,6 +187,8 @@ def test_an_optimizer_of_ones_own():
     optimizer.step(params, {"w": np.array([7.0, -0.1])})
     np.testing.assert_array_equal(params["w"], [0.25, 2])
     assert get_optimizer(optimizer) is optimizer
+    with pytest.raises(TypeError, match="learning_rate"):  # it has no default, so its class alone is not enough
+        get_optimizer(SignDescent)
     with pytest.raises(NotImplementedError, match=r"Optimizer does not define update\(w, g, lr, \*remembered\)"):
         Optimizer(0.5).step(params, {"w": np.ones(2)})
 

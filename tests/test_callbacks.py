@@ -347,3 +347,14 @@ def test_a_reduction_is_told_and_bad_arguments_refused(capsys):
     for options in ({"factor": 1.0}, {"factor": -0.1}, {"patience": 0.5}, {"cooldown": -1}, {"min_lr": -1}):
         with pytest.raises((ValueError, TypeError), match=f"ReduceLROnPlateau: {next(iter(options))} "):
             ReduceLROnPlateau(**options)
+
+
+@pytest.mark.parametrize("callback", [LearningRateScheduler(lambda epoch: 0.5), ReduceLROnPlateau("loss")])
+def test_a_schedule_of_the_optimizer_is_not_ended_by_a_callback(callback):
+    model = mlp()
+    model.compile(SGD(ExponentialDecay(0.5, 1, 0.5)), "sparse_categorical_crossentropy")
+    before = model.get_weights()
+    with pytest.raises(TypeError, match=f"{type(callback).__name__}: the learning rate follows a ExponentialDecay"):
+        model.fit(X, Y, verbose=0, callbacks=[callback])
+    for weight, same in zip(model.get_weights(), before, strict=True):
+        np.testing.assert_array_equal(weight, same)

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from tinynet.optimizers import SGD, get_optimizer, schedules
+from tinynet.optimizers import SGD, Optimizer, get_optimizer, schedules
 from tinynet.optimizers.schedules import CosineDecay, ExponentialDecay, LearningRateSchedule, PiecewiseConstantDecay
 
 GRADIENTS = [1.0, 2.0, -4.0]
@@ -68,6 +68,17 @@ def test_a_rate_of_zero_moves_nothing(options):
 def test_a_schedule_is_asked_with_the_number_of_steps_taken():
     # rates 1/2, 1/4, 1/8
     assert three_steps(learning_rate=ExponentialDecay(0.5, 1, 0.5)) == [1 - 0.5, 0.5 - 0.25 * 2, 0 + 0.125 * 4]
+
+
+def test_a_rate_can_be_set_to_a_schedule_and_a_schedule_to_another_but_to_no_number():
+    sgd = SGD(0.5)
+    sgd.learning_rate = 0.25
+    for rate in (2.0, 4.0):
+        sgd.learning_rate = ExponentialDecay(rate, 1, 0.5)
+        assert sgd.learning_rate == rate
+    with pytest.raises(TypeError, match="SGD: the learning rate follows a ExponentialDecay, so it cannot be"):
+        sgd.learning_rate = 0.5
+    assert sgd.learning_rate == 4
 
 
 def test_momentum_takes_the_rate_of_each_step_into_the_velocity():
@@ -186,6 +197,7 @@ def test_an_optimizer_can_be_named_in_three_ways(optimizer):
     [
         ("nadam", ValueError, "optimizer='nadam' is not known; choose one of 'sgd', 'adam'"),
         (0.1, TypeError, r"one of 'sgd', 'adam' or an Optimizer of tinynet.optimizers, such as SGD\(...\), got 0.1"),
+        (Optimizer, TypeError, "one of 'sgd', 'adam' or an Optimizer"),
     ],
 )
 def test_unknown_optimizers_are_refused(optimizer, error, message):

@@ -16,7 +16,8 @@ class LearningRateScheduler(Callback):
         verbose: 1 prints the rate of each epoch, 0 does not.
 
     Raises:
-        TypeError: ``schedule`` is not such a function, or does not return a number.
+        TypeError: ``schedule`` is not such a function, or does not return a number; or the optimizer's learning rate
+            follows a schedule of its own.
         ValueError: the rate that it returns is negative, infinite or NaN.
 
     Example:
@@ -34,6 +35,10 @@ class LearningRateScheduler(Callback):
             raise TypeError(f"LearningRateScheduler: schedule must be a function of the epoch, got {schedule!r}.")
         self.schedule = schedule
         self.verbose = verbose
+
+    def on_train_begin(self, logs: Logs | None = None) -> None:
+        _, optimizer = self.model.loss_and_optimizer()
+        optimizer.refuse_schedule(type(self).__name__)
 
     def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
         _, optimizer = self.model.loss_and_optimizer()

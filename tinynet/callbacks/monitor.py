@@ -1,4 +1,4 @@
-"""What EarlyStopping and ModelCheckpoint share: a figure to watch, and which of two values of it is the better one."""
+"""What EarlyStopping, ModelCheckpoint and ReduceLROnPlateau share: a figure to watch, and which value is better."""
 
 from __future__ import annotations
 

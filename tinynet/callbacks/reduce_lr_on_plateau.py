@@ -22,7 +22,7 @@ class ReduceLROnPlateau(Monitor):
 
     Raises:
         ValueError, TypeError: an argument is out of range; or, when training begins, ``mode`` is "auto" and the model
-            has no such figure.
+            has no such figure, or the learning rate follows a schedule.
 
     Example:
         >>> import numpy as np
@@ -56,6 +56,8 @@ class ReduceLROnPlateau(Monitor):
 
     def on_train_begin(self, logs: Logs | None = None) -> None:
         super().on_train_begin(logs)
+        _, optimizer = self.model.loss_and_optimizer()
+        optimizer.refuse_schedule(type(self).__name__)
         self.best: float | None = None
         self.wait = 0
         self.cooldown_left = 0

@@ -20,12 +20,12 @@ def get_optimizer(optimizer: str | Optimizer | type[Optimizer]) -> Optimizer:
 
     Raises:
         ValueError: the name is not known; it lists those that are.
-        TypeError: the value is none of these.
+        TypeError: the value is none of these, or a class of one's own that needs arguments.
     """
     if isinstance(optimizer, Optimizer):
         return optimizer
-    if isinstance(optimizer, type) and issubclass(optimizer, (SGD, Adam)):
-        return optimizer()
+    if isinstance(optimizer, type) and issubclass(optimizer, Optimizer) and optimizer is not Optimizer:
+        return optimizer()  # type: ignore[call-arg]
     if isinstance(optimizer, str):
         check_choice("compile", "optimizer", optimizer.lower(), OPTIMIZERS)
         return OPTIMIZERS[optimizer.lower()]()

@@ -113,7 +113,7 @@ class Optimizer:
 
     @property
     def learning_rate(self) -> float:
-        """The rate of the next step. It can be set to a number or a schedule."""
+        """The rate of the next step. It can be set; but, as in Keras, not to a number where it follows a schedule."""
         rate = self._learning_rate
         return rate(self.iterations) if isinstance(rate, LearningRateSchedule) else rate
 
@@ -121,9 +121,19 @@ class Optimizer:
     def learning_rate(self, value: float | LearningRateSchedule) -> None:
         if not isinstance(value, LearningRateSchedule):
             value = check_number(type(self).__name__, "learning_rate", value, low=0)
+            self.refuse_schedule(type(self).__name__)
         self._learning_rate = value
 
     lr = learning_rate
+
+    def refuse_schedule(self, owner: str) -> None:
+        """Raise TypeError where the learning rate follows a schedule, which the owner would end."""
+        rate = getattr(self, "_learning_rate", None)
+        if isinstance(rate, LearningRateSchedule):
+            raise TypeError(
+                f"{owner}: the learning rate follows a {type(rate).__name__}, so it cannot be set to a number; "
+                "set it to another schedule, or compile with an optimizer that begins with a number."
+            )
 
     @property
     def state(self) -> dict[str, Array]:
