@@ -131,6 +131,7 @@ def test_an_initializer_of_ones_own():
         (lambda: RandomUniform(1.0, 0.0), ValueError, "maxval must be finite and at least 1, got 0"),
         (lambda: RandomNormal(stddev=-1), ValueError, "stddev must be finite and at least 0, got -1"),
         (lambda: RandomNormal(mean="0"), TypeError, "mean must be a number, got '0'"),
+        (lambda: Constant(0.5, seed=3), TypeError, "Constant has no argument 'seed'"),
         (lambda: Constant(math.nan), ValueError, "value must be finite, got nan"),
         (lambda: RandomNormal(mean=-math.inf), ValueError, "mean must be finite, got -inf"),
         (lambda: RandomUniform(maxval=math.inf), ValueError, "maxval must be finite and at least -0.05, got inf"),

@@ -209,7 +209,8 @@ class Constant(Initializer):
     """
 
     def __init__(self, value: float = 0.0, **unsupported: Any):
-        super().__init__(**unsupported)
+        reject_arguments(type(self).__name__, unsupported)
+        super().__init__()
         self.value = check_number(type(self).__name__, "value", value)
 
     def draw(self, shape: tuple[int, ...], rng: np.random.Generator) -> Array:
