@@ -318,6 +318,36 @@ def test_what_was_compiled_from_other_files_is_not_used(shared_functions, tmp_pa
     assert anew() == ((0, 1) if is_changed else (1, 0))
 
 
+ONE_TOO_FAR = """
+import numpy as np
+from tinynet.kernels.settings import jit
+
+
+@jit
+def at(x, i):
+    return x[i]
+
+
+try:
+    at(np.ones(2), np.uintp(2))
+    print("read")
+except IndexError:
+    print("refused")
+"""
+
+
+@pytest.mark.skipif(numba.config.DISABLE_JIT, reason="nothing is compiled")
+def test_what_was_compiled_without_bounds_checks_is_not_used_where_they_are_wanted(tmp_path):
+    (tmp_path / "program.py").write_text(ONE_TOO_FAR)
+    own = {"NUMBA_CACHE_DIR": str(tmp_path / "cache"), "PYTHONPATH": os.pathsep.join(sys.path)}
+
+    def run(checks: str) -> str:
+        env = {**os.environ, **own, "NUMBA_BOUNDSCHECK": checks}
+        return subprocess.run([sys.executable, tmp_path / "program.py"], env=env, capture_output=True, text=True).stdout
+
+    assert [run(checks).strip() for checks in ("0", "1", "0")] == ["read", "refused", "read"]
+
+
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_the_program_prints_the_names_of_the_kernels_that_it_compiles(capsys, dtype):
     backward.main(dtype)

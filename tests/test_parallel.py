@@ -9,7 +9,7 @@ import warnings
 import pytest
 from threadpoolctl import threadpool_limits
 
-from tinynet import parallel
+from tinynet import cores, parallel
 
 
 @pytest.fixture(autouse=True)
@@ -112,26 +112,26 @@ def test_the_caller_is_one_of_the_threads():
 @pytest.mark.parametrize("setting", ["1", "2", " 16 "])
 def test_the_environment_says_how_many_threads_there_are(monkeypatch, setting):
     monkeypatch.setenv("TINYNET_NUM_THREADS", setting)
-    assert parallel.default_num_threads() == int(setting)
+    assert cores.default_num_threads() == int(setting)
 
 
 @pytest.mark.parametrize("setting", ["0", "-1", "1.5", "many"])
 def test_what_is_no_number_of_threads_is_refused(monkeypatch, setting):
     monkeypatch.setenv("TINYNET_NUM_THREADS", setting)
     with pytest.raises(ValueError, match=f"TINYNET_NUM_THREADS must be a positive integer, got '{setting}'"):
-        parallel.default_num_threads()
+        cores.default_num_threads()
 
 
 def test_otherwise_there_is_a_thread_for_each_core_that_this_process_may_use(monkeypatch):
     monkeypatch.delenv("TINYNET_NUM_THREADS", raising=False)
-    cores = {0: {0, 1, 2}}  # of this process, which goes by the number 0
-    monkeypatch.setattr(os, "sched_getaffinity", lambda process: cores.get(process, set()), raising=False)
-    assert parallel.default_num_threads() == 3
+    allowed = {0: {0, 1, 2}}  # of this process, which goes by the number 0
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: allowed.get(process, set()), raising=False)
+    assert cores.default_num_threads() == 3
     monkeypatch.delattr(os, "sched_getaffinity")
     monkeypatch.setattr(os, "cpu_count", lambda: 5)
-    assert parallel.default_num_threads() == 5
+    assert cores.default_num_threads() == 5
     monkeypatch.setattr(os, "cpu_count", lambda: None)  # it cannot tell
-    assert parallel.default_num_threads() == 1
+    assert cores.default_num_threads() == 1
 
 
 def blas_threads() -> set[int]:

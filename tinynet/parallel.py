@@ -21,8 +21,6 @@ from typing import Any, TypeVar
 
 from threadpoolctl import ThreadpoolController
 
-from tinynet.validation import check_int
-
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
@@ -33,27 +31,6 @@ LEAST_SECONDS, LEAST_IN_ALL = 1e-4, 1.5e-3  # of a piece, and of all, that make 
 _lock = threading.Lock()
 _users = 0
 _before: list[int] = []
-
-
-def default_num_threads() -> int:
-    """TINYNET_NUM_THREADS where it is set, else the number of cores that this process may use.
-
-    Raises:
-        ValueError: the variable is set to something other than a positive integer.
-    """
-    setting = os.environ.get("TINYNET_NUM_THREADS", "").strip()
-    if setting:
-        if not setting.isdecimal() or int(setting) < 1:
-            raise ValueError(f"TINYNET_NUM_THREADS must be a positive integer, got {setting!r}.")
-        return int(setting)
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
-def resolve_num_threads(num_threads: int | None) -> int:
-    """``num_threads`` checked, or the default for None."""
-    return default_num_threads() if num_threads is None else check_int("Sequential", "num_threads", num_threads)
 
 
 class Pace:

@@ -1,6 +1,6 @@
 """What is done while Numba compiles kernels: Python's garbage collector waits, and another process helps.
 
-And before it does anything: it need not import SciPy.
+And Numba is kept from importing SciPy, which would take longer than all of its own modules.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from numba.core import event
+from numba.core import config, event
 from numba.core.caching import FunctionCache, IndexDataCacheFile
 
-from tinynet.parallel import default_num_threads
+from tinynet.cores import default_num_threads
 
 
 class PausedCollector(event.Listener):
@@ -122,17 +122,17 @@ class SecondCompiler:
 class SharedCache(FunctionCache):
     """A function's cache on disk, into which another process may be writing.
 
-    What was compiled from other files than there are now is not used. (Numba itself looks only at the file that the
-    function is in, and not at those of the functions that it calls.)
+    What was compiled from other files than there are now is not used, nor what has bounds checks where none are wanted,
+    or the other way round. (Numba itself looks only at the file that the function is in, and not at those of the
+    functions that it calls.)
     """
 
     def __init__(self, function: Any, second: SecondCompiler):
         super().__init__(function)  # type: ignore[no-untyped-call]
         self._function_name, self._second = function.__name__, second
         files = _stamp_of(Path(function.__code__.co_filename).parent)
-        self._cache_file = IndexDataCacheFile(  # type: ignore[no-untyped-call]
-            self.cache_path, self._impl.filename_base, (self._impl.locator.get_source_stamp(), files)
-        )
+        stamp = self._impl.locator.get_source_stamp(), files, bool(config.BOUNDSCHECK)  # type: ignore[attr-defined]
+        self._cache_file = IndexDataCacheFile(self.cache_path, self._impl.filename_base, stamp)  # type: ignore[no-untyped-call]
 
     def load_overload(self, signature: Any, target: Any) -> Any:
         """What is in the cache for a signature, or None; Numba asks before it compiles."""
