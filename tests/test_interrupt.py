@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from tinynet import training
-from tinynet.callbacks import Callback
+from tinynet.callbacks import Callback, EarlyStopping
 from tinynet.layers import Dense, Input, Linear
 from tinynet.models import Sequential
 from tinynet.optimizers import SGD, Adam
@@ -88,6 +88,13 @@ def test_ctrl_c_after_the_last_batch_is_told_too(capsys):
     history = mlp().fit(X, Y, verbose=0, callbacks=[PressesCtrlC("on_epoch_end", epoch=0)])
     assert history.epoch == [0]
     assert "Interrupted in epoch 1/1, after batch 3/3. The model keeps" in capsys.readouterr().err
+
+
+def test_what_is_told_of_the_weights_holds_where_a_callback_brings_back_earlier_ones(capsys):
+    best = EarlyStopping("loss", patience=9, restore_best_weights=True, min_delta=9)
+    mlp().fit(X, Y, epochs=3, verbose=0, callbacks=[best, PressesCtrlC("on_train_batch_begin", epoch=1)])
+    told = capsys.readouterr().err
+    assert "The model keeps its weights, and model.history the figures of 1 whole epoch." in told
 
 
 def test_a_second_ctrl_c_stops_at_once():

@@ -63,6 +63,6 @@ class InterruptWatch(Callback):
         """Where training stopped, and what remains."""
         done = len(self.model.history.epoch) if self.model.history else 0
         return (
-            f"Interrupted {self.place}. The model keeps the weights of that moment, and model.history the figures of "
-            f"{done} whole epoch{'s' * (done != 1)}."
+            f"Interrupted {self.place}. The model keeps its weights, and model.history the figures of {done} whole "
+            f"epoch{'s' * (done != 1)}."
         )
