@@ -99,7 +99,7 @@ MISTAKES = {
         "trainable=False is not supported by tinynet, only True",
     ),
     "no threads": (lambda: Sequential(num_threads=0), ValueError, "num_threads must be at least 1, got 0"),
-    "a seed of text": (lambda: Sequential(seed="one"), TypeError, "seed must be an integer, got 'one'"),
+    "a seed of text": (lambda: Sequential(seed="one"), TypeError, "Sequential: seed must be an integer, got 'one'"),
     "weights of an unbuilt layer": (lambda: Dense(3).set_weights([X]), ValueError, "has no weights yet"),
     "too few weights": (lambda: built().set_weights([]), ValueError, "set_weights takes 4 arrays, got 0"),
     "too many weights": (

@@ -121,7 +121,7 @@ def test_neither_threads_nor_batches_that_are_taken_together_change_a_bit(monkey
     model = network(num_threads=1, **options)
     figures = model.evaluate(IMAGES, CLASSES, 10, verbose=0, callbacks=[told])
     outputs = model.predict(IMAGES, 10, callbacks=[told])
-    monkeypatch.setattr(evaluation, "TOGETHER", together)
+    monkeypatch.setattr(evaluation, "SAMPLES_AT_ONCE", together)
     model = network(num_threads=num_threads, **options)
     assert model.evaluate(IMAGES, CLASSES, 10, verbose=0) == figures
     np.testing.assert_array_equal(model.predict(IMAGES, 10), outputs)
@@ -163,7 +163,7 @@ def shared_out(monkeypatch):
 def test_the_shards_of_several_batches_are_shared_out_together(monkeypatch, shared_out, verb):
     run(verb, network())
     assert shared_out == [8]
-    monkeypatch.setattr(evaluation, "TOGETHER", 35)
+    monkeypatch.setattr(evaluation, "SAMPLES_AT_ONCE", 35)
     run(verb, network())
     assert shared_out == [8, 3, 3, 2]
 

@@ -153,8 +153,8 @@ def small(*layers: Layer, **options: Any) -> Sequential:
     return compiled([Input((8, 8, 1)), *layers, Flatten(), Dense(3, activation="softmax")], **options)
 
 
-def pooled(**options: Any) -> Sequential:
-    return small(Conv2D(16, 3, padding="same", activation="relu"), MaxPooling2D(), **options)
+def pooled(*after: Layer, **options: Any) -> Sequential:
+    return small(Conv2D(16, 3, padding="same", activation="relu"), MaxPooling2D(), *after, **options)
 
 
 def digits(n: int, size: int = 8) -> Array:
@@ -336,6 +336,36 @@ def test_what_it_does_not_know_is_left_to_the_layers(make):
     assert complete == []
     model.rng = state
     assert_same(result, by_layers(model, x, classes))
+
+
+def doubled(backward: Any) -> Any:
+    """The backward pass, but each gradient twice."""
+
+    def twice(*args: Any, **options: Any) -> Any:
+        dx, grads = backward(*args, **options)
+        return dx, {key: 2 * grad for key, grad in grads.items()}
+
+    return twice
+
+
+@pytest.mark.parametrize("large", [0, 1 << 17])  # a large gradient is not added up by ``backward``
+@pytest.mark.parametrize("owner", ["layer", "class"])
+@pytest.mark.parametrize("kind", [Conv2D, Dense], ids=lambda kind: kind.__name__)
+def test_another_backward_pass_of_a_layer_or_its_class_is_called(kind, owner, large, monkeypatch):
+    monkeypatch.setattr("tinynet.layers.outer_products.LARGE", large)
+    model, x, classes = pooled(Flatten(), Dense(9)), digits(5), classes_for(5)
+    usual, complete = of_batch(model, x, classes)
+    assert complete == [True]
+    layer = next(layer for layer in model.layers if type(layer) is kind)
+    place = layer if owner == "layer" else kind
+    monkeypatch.setattr(place, "backward", doubled(place.backward), raising=False)
+    changed = [other.name for other in model.layers if other is layer or (owner == "class" and type(other) is kind)]
+    result, complete = of_batch(model, x, classes)
+    assert complete == []
+    for name, grad in usual.grads.items():
+        factor = 2 if name.split("/")[0] in changed else 1
+        np.testing.assert_allclose(result.grads[name], factor * grad, rtol=1e-5, atol=1e-6, err_msg=name)
+    monkeypatch.undo()
 
 
 @pytest.mark.parametrize("kind", ["network", "loss"])

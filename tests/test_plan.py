@@ -29,6 +29,7 @@ from tinynet.layers import (
     Flatten,
     Input,
     Layer,
+    Linear,
     MaxPooling2D,
     ReLU,
     Softmax,
@@ -36,6 +37,7 @@ from tinynet.layers import (
 from tinynet.layers.step import Step, steps_of
 from tinynet.layers.window import Window
 from tinynet.models import Sequential
+from tinynet.network import Network
 from tinynet.plan import Plan
 
 Array = np.ndarray
@@ -497,6 +499,18 @@ def network() -> Sequential:
 
 
 images_of_network = images(3, (5, 7, 1))
+
+
+@pytest.mark.parametrize("kind", [Conv2D, Flatten, Dense, Linear, Sequential, Network], ids=lambda kind: kind.__name__)
+def test_another_forward_of_a_class_is_called(kind, monkeypatch):
+    model, x = network(), images_of_network
+    before = assert_same_bits(model, x)
+    forward = kind.forward
+    monkeypatch.setattr(kind, "forward", lambda *args: (forward(*args)[0] + 1, None))
+    for changed in (model, network()):
+        assert not np.array_equal(assert_same_bits(changed, x), before)
+    monkeypatch.undo()
+    np.testing.assert_array_equal(assert_same_bits(model, x), before)
 
 
 @pytest.mark.parametrize("change", CHANGES, ids=lambda change: change.__name__)

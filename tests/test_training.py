@@ -505,7 +505,8 @@ def test_shards_in_groups(sizes, num_threads):
     for group in groups:
         rows = training.rows_of(group)
         assert (rows.start, rows.stop) == (group[0].start, group[-1].stop)
-        assert len(group) == 1 or (rows.stop - rows.start <= training.MOST_ROWS and len(group) in training.TOGETHER)
+        assert len(group) in training.SHARDS_AT_ONCE
+        assert len(group) == 1 or rows.stop - rows.start <= training.MOST_ROWS
         assert len(group) == 1 or all(shard.stop - shard.start > 1 for shard in group)
         taken[taken.index(min(taken))] += len(group)
     if 1 not in sizes:
@@ -809,6 +810,51 @@ def test_a_model_without_an_input_shape_builds_itself_on_the_first_data():
             expected = mlp()
             expected.fit(X, Y, verbose=0)
             assert_same_weights(model, expected)
+
+
+class RemembersItsSize(Layer):
+    def make(self, input_shape, rng):
+        self.size = input_shape[-1]
+        return input_shape
+
+    def forward(self, x):
+        return self.check_input(x), None
+
+    def backward(self, dy, cache, *, need_dx=True):
+        return dy, {}
+
+
+@pytest.mark.parametrize(
+    "refused",
+    {
+        "images that the second convolution is too large for": lambda model: model.fit(IMAGES[:, :3], IMAGE_CLASSES),
+        "predict": lambda model: model.predict(IMAGES[:, :3]),
+        "build": lambda model: model.build((3, 5, 2)),
+        "labels out of range": lambda model: model.fit(IMAGES[:, :5], IMAGE_CLASSES + 99),
+        "too few labels": lambda model: model.train_on_batch(IMAGES[:, :5], IMAGE_CLASSES[:-1]),
+        "validation images of another size": lambda model: model.fit(
+            IMAGES[:, :5], IMAGE_CLASSES, validation_data=(IMAGES, IMAGE_CLASSES)
+        ),
+        "a split that leaves nothing": lambda model: model.fit(IMAGES[:1, :5], IMAGE_CLASSES[:1], validation_split=0.5),
+    }.items(),
+    ids=lambda item: item[0],
+)
+def test_data_that_is_refused_builds_nothing(refused):
+    def unbuilt() -> Sequential:
+        features = Sequential([Conv2D(3, 3, activation="tanh"), RemembersItsSize(), Conv2D(3, (2, 1))])
+        model = Sequential([features, Flatten(), Dense(NUM_CLASSES, activation=Softmax())], seed=2)
+        model.compile(SGD(0.1), "sparse_categorical_crossentropy")
+        return model
+
+    model, expected = unbuilt(), unbuilt()
+    with pytest.raises(ValueError, match=r"."):
+        refused[1](model)
+    assert model.output_shape is None
+    assert dict(model.params) == {}
+    assert not hasattr(model.layers[0].layers[1], "size")
+    for each in (model, expected):
+        each.fit(IMAGES, IMAGE_CLASSES, verbose=0)
+    assert_same_weights(model, expected)
 
 
 def test_nested_models_train_as_flat_ones_do():

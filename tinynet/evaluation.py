@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 Array = npt.NDArray[Any]
 
-TOGETHER = 1024  # samples of batches that are taken together
+SAMPLES_AT_ONCE = 1024  # samples of batches that are taken together
 
 
 def evaluate(model: Sequential, x: Array, classes: Array, batch_size: int, callbacks: CallbackList) -> dict[str, float]:
@@ -115,6 +115,6 @@ def _groups(n: int, batch_size: int, verb: str, callbacks: CallbackList) -> Iter
         if not isinstance(callback, InterruptWatch)  # which may well look a little later
         for hook in hooks
     )
-    numbered, size = enumerate(batches(n, batch_size)), 1 if follows else max(1, TOGETHER // batch_size)
+    numbered, size = enumerate(batches(n, batch_size)), 1 if follows else max(1, SAMPLES_AT_ONCE // batch_size)
     while group := list(itertools.islice(numbered, size)):
         yield group

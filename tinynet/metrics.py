@@ -27,9 +27,12 @@ class Accuracy:
     def __init__(self, name: str = "accuracy"):
         self.name = name
 
-    def per_sample(self, classes: Array, outputs: Array) -> Array:
-        """Whether each sample is right: (n,) bool, from ``classes`` (n,) and ``outputs`` (n, k)."""
-        right: Array = outputs.argmax(axis=1) == classes
+    def per_sample(self, classes: Array, logits: Array) -> Array:
+        """Whether each sample is right: (n,) bool, from ``classes`` (n,) and ``logits`` (n, k).
+
+        Logits are what the network's outputs are before a final softmax, which does not change their order.
+        """
+        right: Array = logits.argmax(axis=1) == classes
         return right
 
 

@@ -12,13 +12,13 @@ import numpy.typing as npt
 
 from tinynet import data_checks, evaluation, training
 from tinynet.callbacks.callback import Callback, CallbackList, History, check_callbacks
+from tinynet.cores import resolve_num_threads
 from tinynet.interrupt import Interrupted, InterruptWatch
 from tinynet.layers.layer import Array, Layer
 from tinynet.losses import LOSSES, Loss, get_loss
 from tinynet.metrics import Accuracy, get_metrics
 from tinynet.network import Network
 from tinynet.optimizers import Optimizer, get_optimizer
-from tinynet.parallel import resolve_num_threads
 from tinynet.plan import Plan
 from tinynet.progress import EpochBar, EpochLine, check_verbose, report, shows_bar
 from tinynet.saving import load_model, model_file
@@ -45,7 +45,7 @@ class Sequential(Network):
         history: the ``History`` of the last ``fit``.
         epoch: the number of whole epochs done, as ``fit`` counts them: where to go on with ``initial_epoch``.
         stop_training: set to True by a callback, ends training after the batch.
-        plan: how the last batch was done, for the next one.
+        plan: the kernels that the network comes to, as it was for the last batch: see ``plan.py``.
 
     Example:
         >>> from tinynet.layers import Dense, Input
@@ -69,7 +69,7 @@ class Sequential(Network):
         **unsupported: Any,
     ):
         reject_arguments("Sequential", unsupported, only={"trainable": (True,)})
-        super().__init__(new_generator(seed), name=name)
+        super().__init__(new_generator("Sequential", seed), name=name)
         self.num_threads = num_threads
         self.loss: Loss | None = None
         self.optimizer: Optimizer | None = None
@@ -210,15 +210,16 @@ class Sequential(Network):
         if not isinstance(shuffle, (bool, np.bool_)):
             raise TypeError(f"fit: shuffle must be True or False, got {shuffle!r}.")
         given = check_callbacks("fit", callbacks)
-        images, classes = self._check("fit", x, y)
-        validate = None
-        if validation_data is not None:
-            if not isinstance(validation_data, (tuple, list)) or len(validation_data) != 2:
-                raise ValueError("fit: validation_data must be a pair (x, y).")
-            validation = self._check("fit, validation_data", *validation_data)
-        elif validation_split:
-            images, classes, *last = data_checks.split_off_validation(images, classes, validation_split)
-            validation = (last[0], last[1])
+        with self.unbuilt_by_errors():
+            images, classes = self._check("fit", x, y)
+            validate = None
+            if validation_data is not None:
+                if not isinstance(validation_data, (tuple, list)) or len(validation_data) != 2:
+                    raise ValueError("fit: validation_data must be a pair (x, y).")
+                validation = self._check("fit, validation_data", *validation_data)
+            elif validation_split:
+                images, classes, *last = data_checks.split_off_validation(images, classes, validation_split)
+                validation = (last[0], last[1])
         self.history, self.stop_training = History(), False
         size = len(images), batch_size
         bar = EpochBar(*size)
@@ -292,7 +293,7 @@ class Sequential(Network):
         """The network's outputs for ``x`` (n, *input_shape): probabilities (n, classes) if it ends in a softmax.
 
         Batches bound the memory; the outputs depend on their size by no more than rounding. ``verbose`` other than 0
-        prints a line at the end. For ``callbacks`` see ``tinynet.callbacks``.
+        prints a line at the end; it is 0 by default, unlike Keras's. For ``callbacks`` see ``tinynet.callbacks``.
 
         Raises:
             ValueError, TypeError: the data or an argument does not fit.
@@ -432,12 +433,13 @@ class Sequential(Network):
 
     def _check(self, verb: str, x: npt.ArrayLike, y: npt.ArrayLike) -> tuple[Array, Array]:
         """(x, classes): the samples as an array, and the labels as integers."""
-        images = self._check_x(verb, x)
-        data_checks.check_same_length(verb, images, y)
-        loss, _ = self.loss_and_optimizer()
-        self.up_to_logits(loss)
-        assert self.output_shape is not None, "checking x has built the model"
-        return images, loss.check_labels(y, self.output_shape[0])
+        with self.unbuilt_by_errors():
+            images = self._check_x(verb, x)
+            data_checks.check_same_length(verb, images, y)
+            loss, _ = self.loss_and_optimizer()
+            self.up_to_logits(loss)
+            assert self.output_shape is not None, "checking x has built the model"
+            return images, loss.check_labels(y, self.output_shape[0])
 
 
 _FIT_ONLY: Mapping[str, Sequence[Any]] = {

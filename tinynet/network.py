@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, Self
 
@@ -13,7 +14,7 @@ import numpy.typing as npt
 
 from tinynet.layers.input import Input
 from tinynet.layers.layer import Array, Gradients, Layer, Shape, UnsummedGradients
-from tinynet.layers.pooled_gradient import PooledGradient
+from tinynet.layers.pooled_gradient import PooledGradient, whole
 from tinynet.regularizers import Regularizer
 
 
@@ -70,7 +71,8 @@ class Network(Layer):
         shape = tuple(input_shape)
         if shape[:1] == (None,):
             shape = shape[1:]
-        return super().build(shape, self.rng if rng is None else rng)  # type: ignore[arg-type]
+        with self.unbuilt_by_errors():
+            return super().build(shape, self.rng if rng is None else rng)  # type: ignore[arg-type]
 
     def make(self, input_shape: Shape, rng: np.random.Generator) -> Shape:
         if not self.layers:
@@ -79,6 +81,26 @@ class Network(Layer):
         for layer in self.layers:
             shape = layer.build(shape, rng)
         return shape
+
+    @contextlib.contextmanager
+    def unbuilt_by_errors(self) -> Iterator[None]:
+        """A block that may build the network: where it raises, nothing is built after it that was not before."""
+        if self.output_shape is not None:
+            yield
+            return
+        parts = [part for part in _parts_of(self, {}).values() if part.output_shape is None]
+        before = [(dict(vars(part)), dict(part.params)) for part in parts]
+        random_state = self.rng.bit_generator.state
+        try:
+            yield
+        except BaseException:
+            for part, (values, params) in zip(parts, before, strict=True):
+                vars(part).clear()
+                vars(part).update(values)
+                if "params" in values:  # a network's are its layers'
+                    part.params = params
+            self.rng.bit_generator.state = random_state
+            raise
 
     @property
     def regularizers(self) -> Mapping[str, Regularizer]:  # type: ignore[override]
@@ -119,8 +141,10 @@ class Network(Layer):
         dx: Any = dy
         for i in reversed(range(first, len(self.layers))):
             layer = self.layers[i]
-            layer_backward = layer.backward_unsummed if unsummed else layer.backward
-            dx, grads[i] = layer_backward(dx, cache[i], need_dx=need_dx or i > first)
+            if unsummed and not layer.backward_is_replaced():
+                dx, grads[i] = layer.backward_unsummed(dx, cache[i], need_dx=need_dx or i > first)
+            else:
+                dx, grads[i] = layer.backward(whole(dx), cache[i], need_dx=need_dx or i > first)
         by_name = {f"{layer.name}/{key}": grads[i][key] for i, layer in enumerate(self.layers) for key in layer.params}
         return dx if need_dx else None, by_name
 
@@ -162,3 +186,13 @@ class Network(Layer):
         taken = {layer.name for layer in self.layers}
         names = [base, *(f"{base}_{i}" for i in range(1, len(taken) + 1))]
         return next(name for name in names if name not in taken)
+
+
+def _parts_of(layer: Layer, found: dict[int, Layer]) -> dict[int, Layer]:
+    """A layer and those that it is made of, such as an activation, by id; they are added to ``found``."""
+    if id(layer) not in found:
+        found[id(layer)] = layer
+        for part in [*vars(layer).values(), *(layer.layers if isinstance(layer, Network) else [])]:
+            if isinstance(part, Layer):
+                _parts_of(part, found)
+    return found

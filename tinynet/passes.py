@@ -27,7 +27,7 @@ Array = npt.NDArray[Any]
 DType = np.dtype[Any]
 
 CONVOLUTIONS = (kernels.convolve, kernels.winograd)
-TOGETHER = kernels.TILE  # images that go through convolutions and poolings: what is between these stays in the cache
+IMAGES_AT_ONCE = kernels.TILE  # in convolutions and poolings: what is between these stays in the cache
 INT32 = np.dtype(np.int32)
 
 Found = tuple[Array, Array, dict[str, Array | OuterProducts]]  # losses (n,), logits (n, k), gradients by parameter
@@ -202,12 +202,12 @@ class GradientsWriter:
         k_h, k_w, c, filters = step.W.shape
         products = len(x) * math.prod(y_shape) * k_h * k_w * c
         most = most_nonzeros(k_h, k_w * c, products)
-        if strides == (1, 1):
+        if strides == (1, 1):  # where few of the pixels are not zero
             to_other_way = program.jump_if_dense(x, most_nonzeros(k_h, k_w * filters, products))
             program.call(kernels.sum_patches, *by_channel(x, dy, argmax, y_shape[:2], dW, step.pads))
-            past_other_way = program.jump_if_dense(np.empty(0, program.dtype), -1)  # in any case
+            past_other_way = program.jump()
             to_other_way()
-        program.jump_if_dense(dy, most)
+        program.jump_if_dense(dy, most)  # where few of the gradients are not zero; otherwise the run is given up
         program.call(kernels.sum_patches, *by_filter(x, dy, argmax, dW, strides, step.pads))
         if strides == (1, 1):
             past_other_way()
@@ -271,9 +271,9 @@ def _forward(
     What step i returns is written to kept[i], or else to one of two arrays in turn, until the step after next.
     """
     n, apart = len(x), _num_apart(steps)
-    pieces = [(range(apart), slice(first, min(first + TOGETHER, n))) for first in range(0, n, TOGETHER)]
+    pieces = [(range(apart), slice(first, min(first + IMAGES_AT_ONCE, n))) for first in range(0, n, IMAGES_AT_ONCE)]
     pieces.append((range(apart, len(steps)), slice(0, n)))
-    sizes = [(min(n, TOGETHER) if i < apart else n) * math.prod(step.y_shape) for i, step in enumerate(steps)]
+    sizes = [(min(n, IMAGES_AT_ONCE) if i < apart else n) * math.prod(step.y_shape) for i, step in enumerate(steps)]
     most = max((size for i, size in enumerate(sizes) if i not in kept), default=0)
     spare = [program.work.add((most,), program.dtype) for _ in range(2)]
     pooled = [sizes[i] for i, step in enumerate(steps) if step.step.kernel is kernels.max_pool and i not in argmaxes]
@@ -294,15 +294,15 @@ def _forward(
             source = target
 
 
-def _call_kernel(program: Program, placed: PlacedStep, x: Array, y: Array, argmax: Array, kept: Array | None) -> None:
-    """Write down a step, from x (n, *x_shape) to y (n, *y_shape)."""
+def _call_kernel(program: Program, placed: PlacedStep, x: Array, y: Array, argmax: Array, room: Array | None) -> None:
+    """Write down a step, from x (n, *x_shape) to y (n, *y_shape); Winograd's algorithm needs a room (see there)."""
     kernel, W, b, least, window, pads = placed.step
     size, strides = ((), ()) if window is None else (window.size, window.strides)
     arguments: tuple[Any, ...]
     if kernel is kernels.convolve:
         arguments = x, W, b, y, *strides, pads, least
     elif kernel is kernels.winograd:
-        arguments = x, W, b, y, kept, pads, least
+        arguments = x, W, b, y, room, pads, least
     elif kernel is kernels.max_pool:
         arguments = x, *size, *strides, pads, y, argmax.reshape(y.shape)
     elif kernel is kernels.average_pool:

@@ -5,6 +5,7 @@ What is computed is the same, to the last bit.
 
 from __future__ import annotations
 
+import functools
 import math
 from collections import defaultdict
 from collections.abc import Callable, Sequence
@@ -60,6 +61,7 @@ class Plan:
         self._seen: list[tuple[Getter, str, Any]] = []  # where a value is found, its name there, and what it was
         self._weights: list[Array] = []  # they must not be freed while their addresses are in use
         self._parts: list[Layer] = []  # the layers, and their activations
+        self._classes: list[type[Layer]] = []  # of all these, and of the networks
         self._names: list[str] = []  # of the parameters
         steps: list[PlacedStep] = []
         complete = self._add_all(network, steps) and kernels.VECTOR_BYTES > 0
@@ -124,6 +126,8 @@ class Plan:
             return False
         if self._ends_in_softmax == loss.from_logits:  # its outputs are the logits; or else the two do not fit
             return False
+        if not all(kind.is_as_written() for kind in self._classes):
+            return False
         for each in (network, loss, *self._parts):
             names = vars(each)
             if "backward" in names or "backward_unsummed" in names or "value_and_gradient" in names:
@@ -163,6 +167,7 @@ class Plan:
 
     def _add_all(self, network: Network, steps: list[PlacedStep]) -> bool:
         """Append the steps of all layers; whether that is all that the network does."""
+        self._note_class(network)
         self._layers.append((network.layers, list(network.layers)))
         complete = [self._add(layer, steps) for layer in network.layers]
         return _runs_its_layers(network) and all(complete)
@@ -193,16 +198,24 @@ class Plan:
         return True
 
     def _note(self, layer: Layer, *names: str) -> None:
-        """Note what these attributes are, where the layer has them, and whether it has a ``forward`` of its own."""
+        """Note what these attributes are, where the layer has them, and its ``forward``, or that of its class."""
         get = vars(layer).get
         present = [name for name in names if name in vars(layer)]
         self._seen += [(get, name, get(name)) for name in ("forward", *present)]
+        self._note_class(layer)
+
+    def _note_class(self, layer: Layer) -> None:
+        kind = type(layer)
+        if kind not in self._classes:
+            self._classes.append(kind)
+            self._seen.append((functools.partial(getattr, kind), "forward", kind.forward))
 
 
 def _runs_its_layers(network: Network) -> bool:
     """Whether its forward pass is that of ``Network``, and not of a derived class."""
     kind = type(network)
-    return "forward" not in vars(network) and all(getattr(kind, name) is getattr(Network, name) for name in _FORWARD)
+    is_own = "forward" in vars(network) or not kind.is_as_written()
+    return not is_own and all(getattr(kind, name) is getattr(Network, name) for name in _FORWARD)
 
 
 def _fits(step: Step, x_shape: Shape, y_shape: Shape, dtype: np.dtype[Any]) -> bool:

@@ -21,7 +21,7 @@ Addresses = list[tuple[int, int]]  # where addresses stand in a table, and how f
 
 LINE = 64  # bytes: arrays begin where a line of the cache does
 GIVEN_UP = 1 << 40  # the next row of a run that has ended before its last call
-KEPT_BYTES = 1 << 24  # of an array's memory, that is kept for the next run
+KEPT_BYTES = 1 << 24  # of memory for work: where a run needs no more, it is kept for the next one
 
 
 class Room:
@@ -104,6 +104,10 @@ class Program:
         self._calls.append((kernels.jump_if_dense, ()))
         jump_to(GIVEN_UP)
         return lambda: jump_to(len(self._calls))
+
+    def jump(self) -> Callable[[], None]:
+        """Jump in any case to where the returned function is called: an empty array has more than -1 non-zeros."""
+        return self.jump_if_dense(np.empty(0, self.dtype), -1)
 
     def finish(self) -> FinishedProgram:
         """The program as it is now, without the arrays that only stand for others."""

@@ -5,10 +5,10 @@
     a batch    all its waves, one after another; then the optimizer takes one step
     an epoch   all batches of the training data, shuffled anew
 
-How a batch is cut depends on its size alone, never on the number of threads, and sums are taken in a fixed order. So
-one thread and many give the same weights, bit for bit. (For the usual networks a shard is one call: see ``plan.py``. A
-large gradient is added up as the optimizer uses it, some rows at a time: see ``OuterProducts``. Shards that take no
-time to speak of are left to one thread: see ``parallel.Pace``.)
+How a batch is cut depends on its size and the network's, never on the number of threads, and sums are taken in a fixed
+order. So one thread and many give the same weights, bit for bit. (For the usual networks a shard is one call: see
+``plan.py``. A large gradient is added up as the optimizer uses it, some rows at a time: see ``OuterProducts``. Shards
+that take no time to speak of are left to one thread: see ``parallel.Pace``.)
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ Result = TypeVar("Result")
 SHARD_SIZE, LARGE_SHARD = 32, 64
 CUT_FROM, SMALL_CUT_FROM = 16, 33  # samples of a batch: another core is not worth waking for fewer
 SMALL_NETWORK = 1 << 14  # outputs of all its layers
-TOGETHER, MOST_ROWS = (4, 2, 1), 64  # shards that a thread takes at once, and the most samples that two or more have
+SHARDS_AT_ONCE, MOST_ROWS = (4, 2, 1), 64  # that a thread takes, and the most samples that two or more of them have
 WAVE_SIZE = 256  # samples: their shards' gradients are in memory together
 WORTH_THREADS = 1 << 18  # numbers to compute: fewer are done before another thread has begun
 
@@ -86,147 +86,57 @@ class BatchResult:
         return {name: total / self.num_samples for name, total in zip(names, sums, strict=True)}
 
 
-def shards(model: Sequential, rows: slice) -> list[slice]:
-    """How rows of a batch are cut, in order: by their number and the model's size, not by the number of threads.
+def train(
+    model: Sequential,
+    x: Array,
+    classes: Array,
+    *,
+    batch_size: int,
+    epochs: range,
+    shuffle: bool,
+    validate: Callable[[], dict[str, float]] | None,
+    callbacks: CallbackList,
+) -> None:
+    """Train for some epochs, telling the callbacks; ``validate`` returns the figures on the validation data.
 
-    An even number of shards, as equal as can be, or one.
+    Raises:
+        DivergenceError: see ``train_step``.
     """
-    n, outputs = rows.stop - rows.start, sum(math.prod(layer.output_shape or ()) for layer in model.layers)
-    cut_from, most = (SMALL_CUT_FROM, LARGE_SHARD) if outputs < SMALL_NETWORK else (CUT_FROM, SHARD_SIZE)
-    if n < cut_from:
-        return [rows]
-    count = 2 * math.ceil(n / (2 * most))
-    ends = [rows.start + n * number // count for number in range(count + 1)]
-    return [slice(start, end) for start, end in itertools.pairwise(ends)]
-
-
-def in_groups(pieces: Sequence[slice], num_threads: int) -> list[Sequence[slice]]:
-    """The shards that a thread takes together, in order: four or two, as long as there are so many for each thread.
-
-    Matrix products of more rows are faster. Sums over samples remain those of each shard, so no bit depends on it. (For
-    a single sample there are other kernels, so it goes alone.)
-    """
-    groups: list[Sequence[slice]] = []
-    start = 0
-    while start < len(pieces):
-        for count in TOGETHER:
-            end = start + count * num_threads
-            for_each = [pieces[i : i + count] for i in range(start, min(end, len(pieces)), count)]
-            if count == 1 or (end <= len(pieces) and all(map(_go_together, for_each))):
-                break
-        groups += for_each
-        start = end
-    return groups
-
-
-def _go_together(pieces: Sequence[slice]) -> bool:
-    rows = rows_of(pieces)
-    return rows.stop - rows.start <= MOST_ROWS and all(piece.stop - piece.start > 1 for piece in pieces)
-
-
-def run_all(
-    function: Callable[[Sequence[slice]], Result], pieces: Sequence[slice], num_threads: int, pace: parallel.Pace
-) -> list[Result]:
-    """What the function gives for shards that go together, for all of them in order, on up to so many threads."""
-    num_threads = pace.num_threads(len(pieces), num_threads)
-    return parallel.run_all(pace.timed(function), in_groups(pieces, num_threads), num_threads)
-
-
-def rows_of(together: Sequence[slice]) -> slice:
-    """All rows of shards that follow each other."""
-    return slice(together[0].start, together[-1].stop)
-
-
-def run_batch(model: Sequential, x: Array, classes: Array) -> BatchResult:
-    """Take a batch forward and back: the loss, the metrics and the gradients of the mean loss.
-
-    The loss is that of the samples and of the regularizers, the latter counted once for each sample. Gradients may be
-    ``OuterProducts``.
-
-    x        (n, *input_shape), in the model's dtype
-    classes  (n,) integers
-    """
-    keep_freed_memory()
-    loss, _ = model.loss_and_optimizer()
-    n = len(x)
-    draw = int(model.rng.integers(2**63)) if model.random else None
-    plan = plan_of(model)
-    has_program = plan.dtype == x.dtype and plan.goes_back(model, loss)
-
-    def run_shards(together: Sequence[slice]) -> list[BatchResult]:
-        rows, sizes, done = rows_of(together), [shard.stop - shard.start for shard in together], None
-        if has_program:
-            done = plan.gradients(in_rows(x[rows], x.dtype), in_rows(classes[rows], np.intp), sizes, n)
-        if done is None:
-            return [run_layers(shard) for shard in together]
-        return [result_of(model, classes[shard], *found) for shard, found in zip(together, done, strict=True)]
-
-    def run_layers(rows: slice) -> BatchResult:
-        network = model.up_to_logits(loss)
-        # A generator for each shard, of the batch's number and its own: it draws the same on whatever thread.
-        rng = None if draw is None else np.random.default_rng([draw, rows.start])
-        with np.errstate(over="ignore", invalid="ignore"):  # NaN and infinity show in the loss; train_step refuses them
-            logits, caches = network.forward_with(x[rows], rng)
-            losses, dlogits = loss.value_and_gradient(logits, classes[rows])
-            dlogits /= n
-            _, grads = network.backward_unsummed(dlogits, caches, need_dx=False)
-        return result_of(model, classes[rows], losses, logits, grads)
-
-    total: BatchResult | None = None
-    with parallel.single_threaded_blas():
-        for wave in batches(n, WAVE_SIZE):
-            results = run_all(run_shards, shards(model, wave), model.num_threads, plan.paces["train", n])
-            first, *others = itertools.chain(*results)
-            for other in others:
-                first.add(other)
-            if n > WAVE_SIZE:
-                first.finite = add_up(first.grads, model.num_threads)
+    steps = math.ceil(len(x) / batch_size)
+    logs: dict[str, float] = {}
+    callbacks.on_train_begin({})
+    for epoch in epochs:
+        callbacks.on_epoch_begin(epoch, {})
+        order = model.rng.permutation(len(x)) if shuffle else np.arange(len(x))
+        total: BatchResult | None = None
+        for number, rows in enumerate(batches(len(x), batch_size)):
+            callbacks.on_train_batch_begin(number, {})
+            chosen = order[rows]
+            where = f"in epoch {epoch + 1}/{epochs.stop}, batch {number + 1}/{steps}"
+            result = train_step(model, x[chosen], classes[chosen], where)
             if total is None:
-                total = first
+                total = result
             else:
-                total.add(first)
-    assert total is not None, "a batch has samples"
-    if model.regularizers:
-        total.finite |= add_up(total.grads, model.num_threads)
-    for key, regularizer in model.regularizers.items():  # once a batch: its loss is a mean, but here is a sum
-        W = model.params[key]
-        total.loss += n * regularizer(W)
-        total.grads[key] += regularizer.gradient(W)
-        total.finite.discard(key)
-    return total
+                total.add(result)
+            callbacks.on_train_batch_end(number, total.means(model.metrics_names))
+            if model.stop_training:
+                break
+        assert total is not None, "fit refuses empty data"
+        if number == steps - 1:
+            model.epoch = epoch + 1
+        logs = total.means(model.metrics_names)
+        if validate is not None:
+            logs |= {f"val_{name}": value for name, value in validate().items()}
+        callbacks.on_epoch_end(epoch, logs)
+        if model.stop_training:
+            break
+    callbacks.on_train_end(logs)
 
 
-def result_of(model: Sequential, classes: Array, losses: Array, logits: Array, grads: dict[str, Any]) -> BatchResult:
-    """What comes of some samples, from the loss and the logits of each."""
-    right = [float(metric.per_sample(classes, logits).sum()) for metric in model.metrics]
-    return BatchResult(len(losses), float(losses.sum(dtype=np.float64)), right, grads)
-
-
-def add_up(grads: dict[str, Any], num_threads: int) -> set[str]:
-    """Replace each ``OuterProducts`` with its sum, of which the threads work out some rows each.
-
-    Returns the names of those sums that are finite: while they are in the cache, looking at them costs little.
-    """
-    parts: list[tuple[str, OuterProducts, slice]] = []
-    for key, grad in grads.items():
-        if isinstance(grad, OuterProducts):
-            parts += [(key, grad, rows) for rows in grad.parts()]
-    sums = {key: np.empty(grad.shape, grad.dtype) for key, grad, _ in parts}
-
-    @np.errstate(over="ignore", invalid="ignore")
-    def add_part(part: tuple[str, OuterProducts, slice]) -> bool:
-        key, products, rows = part
-        return _all_finite(products.sum(rows, out=sums[key][rows]))
-
-    with parallel.single_threaded_blas():
-        finite = parallel.run_all(add_part, parts, _threads_for(sums, num_threads))
-    grads.update(sums)
-    return sums.keys() - {key for (key, _, _), is_finite in zip(parts, finite, strict=True) if not is_finite}
-
-
-def _threads_for(grads: Mapping[str, Array | OuterProducts], num_threads: int) -> int:
-    """``num_threads``, if there is enough to do for that."""
-    return num_threads if sum(math.prod(grad.shape) for grad in grads.values()) > WORTH_THREADS else 1
+def batches(num_samples: int, batch_size: int) -> Iterator[slice]:
+    """Slices of ``batch_size`` rows, the last one with what remains."""
+    for start in range(0, num_samples, batch_size):
+        yield slice(start, min(start + batch_size, num_samples))
 
 
 def train_step(model: Sequential, x: Array, classes: Array, where: str = "on this batch") -> BatchResult:
@@ -283,56 +193,63 @@ def _all_finite(array: Array) -> bool:
     return math.isfinite(np.vdot(array, array)) or bool(np.isfinite(array).all())
 
 
-def train(
-    model: Sequential,
-    x: Array,
-    classes: Array,
-    *,
-    batch_size: int,
-    epochs: range,
-    shuffle: bool,
-    validate: Callable[[], dict[str, float]] | None,
-    callbacks: CallbackList,
-) -> None:
-    """Train for some epochs, telling the callbacks; ``validate`` returns the figures on the validation data.
+def run_batch(model: Sequential, x: Array, classes: Array) -> BatchResult:
+    """Take a batch forward and back: the loss, the metrics and the gradients of the mean loss.
 
-    Raises:
-        DivergenceError: see ``train_step``.
+    The loss is that of the samples and of the regularizers, the latter counted once for each sample. Gradients may be
+    ``OuterProducts``.
+
+    x        (n, *input_shape), in the model's dtype
+    classes  (n,) integers
     """
-    steps = math.ceil(len(x) / batch_size)
-    logs: dict[str, float] = {}
-    callbacks.on_train_begin({})
-    for epoch in epochs:
-        callbacks.on_epoch_begin(epoch, {})
-        order = model.rng.permutation(len(x)) if shuffle else np.arange(len(x))
-        total: BatchResult | None = None
-        for number, rows in enumerate(batches(len(x), batch_size)):
-            callbacks.on_train_batch_begin(number, {})
-            chosen = order[rows]
-            where = f"in epoch {epoch + 1}/{epochs.stop}, batch {number + 1}/{steps}"
-            result = train_step(model, x[chosen], classes[chosen], where)
+    keep_freed_memory()
+    loss, _ = model.loss_and_optimizer()
+    n = len(x)
+    draw = int(model.rng.integers(2**63)) if model.random else None
+    plan = plan_of(model)
+    has_program = plan.dtype == x.dtype and plan.goes_back(model, loss)
+
+    def run_shards(together: Sequence[slice]) -> list[BatchResult]:
+        rows, sizes, done = rows_of(together), [shard.stop - shard.start for shard in together], None
+        if has_program:
+            done = plan.gradients(in_rows(x[rows], x.dtype), in_rows(classes[rows], np.intp), sizes, n)
+        if done is None:
+            return [run_layers(shard) for shard in together]
+        return [result_of(model, classes[shard], *found) for shard, found in zip(together, done, strict=True)]
+
+    def run_layers(rows: slice) -> BatchResult:
+        network = model.up_to_logits(loss)
+        # A generator for each shard, of the batch's number and its own: it draws the same on whatever thread.
+        rng = None if draw is None else np.random.default_rng([draw, rows.start])
+        with np.errstate(over="ignore", invalid="ignore"):  # NaN and infinity show in the loss; train_step refuses them
+            logits, caches = network.forward_with(x[rows], rng)
+            losses, dlogits = loss.value_and_gradient(logits, classes[rows])
+            dlogits /= n
+            _, grads = network.backward_unsummed(dlogits, caches, need_dx=False)
+        return result_of(model, classes[rows], losses, logits, grads)
+
+    total: BatchResult | None = None
+    with parallel.single_threaded_blas():
+        for wave in batches(n, WAVE_SIZE):
+            results = run_all(run_shards, shards(model, wave), model.num_threads, plan.paces["train", n])
+            first, *others = itertools.chain(*results)
+            for other in others:
+                first.add(other)
+            if n > WAVE_SIZE:
+                add_up(first.grads, model.num_threads)
             if total is None:
-                total = result
+                total = first
             else:
-                total.add(result)
-            callbacks.on_train_batch_end(number, total.means(model.metrics_names))
-            if model.stop_training:
-                break
-        assert total is not None, "fit refuses empty data"
-        if number == steps - 1:
-            model.epoch = epoch + 1
-        logs = total.means(model.metrics_names)
-        if validate is not None:
-            logs |= {f"val_{name}": value for name, value in validate().items()}
-        callbacks.on_epoch_end(epoch, logs)
-        if model.stop_training:
-            break
-    callbacks.on_train_end(logs)
-
-
-def in_rows(x: Array, dtype: Any) -> Array:
-    """``x`` as kernels take it, in rows and such that it may be written: itself, or a copy."""
-    return x.astype(dtype, order="C", copy=not x.flags.behaved)
+                total.add(first)
+    assert total is not None, "a batch has samples"
+    if model.regularizers:
+        total.finite |= add_up(total.grads, model.num_threads)
+    for key, regularizer in model.regularizers.items():  # once a batch: its loss is a mean, but here is a sum
+        W = model.params[key]
+        total.loss += n * regularizer(W)
+        total.grads[key] += regularizer.gradient(W)
+        total.finite.discard(key)
+    return total
 
 
 def plan_of(model: Sequential) -> Plan:
@@ -343,7 +260,93 @@ def plan_of(model: Sequential) -> Plan:
     return plan
 
 
-def batches(num_samples: int, batch_size: int) -> Iterator[slice]:
-    """Slices of ``batch_size`` rows, the last one with what remains."""
-    for start in range(0, num_samples, batch_size):
-        yield slice(start, min(start + batch_size, num_samples))
+def in_rows(x: Array, dtype: Any) -> Array:
+    """``x`` as kernels take it, in rows and such that it may be written: itself, or a copy."""
+    return x.astype(dtype, order="C", copy=not x.flags.behaved)
+
+
+def result_of(model: Sequential, classes: Array, losses: Array, logits: Array, grads: dict[str, Any]) -> BatchResult:
+    """What comes of some samples, from the loss and the logits of each."""
+    right = [float(metric.per_sample(classes, logits).sum()) for metric in model.metrics]
+    return BatchResult(len(losses), float(losses.sum(dtype=np.float64)), right, grads)
+
+
+def shards(model: Sequential, rows: slice) -> list[slice]:
+    """How rows of a batch are cut, in order: by their number and the model's size, not by the number of threads.
+
+    An even number of shards, as equal as can be, or one.
+    """
+    n, outputs = rows.stop - rows.start, sum(math.prod(layer.output_shape or ()) for layer in model.layers)
+    cut_from, most = (SMALL_CUT_FROM, LARGE_SHARD) if outputs < SMALL_NETWORK else (CUT_FROM, SHARD_SIZE)
+    if n < cut_from:
+        return [rows]
+    count = 2 * math.ceil(n / (2 * most))
+    ends = [rows.start + n * number // count for number in range(count + 1)]
+    return [slice(start, end) for start, end in itertools.pairwise(ends)]
+
+
+def in_groups(pieces: Sequence[slice], num_threads: int) -> list[Sequence[slice]]:
+    """The shards that a thread takes together, in order: four or two, as long as there are so many for each thread.
+
+    Matrix products of more rows are faster. Sums over samples remain those of each shard, so no bit depends on it. (For
+    a single sample there are other kernels, so it goes alone.)
+    """
+    groups: list[Sequence[slice]] = []
+    while pieces:
+        for_each = next(filter(None, (_one_for_each(pieces, count, num_threads) for count in SHARDS_AT_ONCE)))
+        groups += for_each
+        pieces = pieces[sum(map(len, for_each)) :]
+    return groups
+
+
+def _one_for_each(pieces: Sequence[slice], count: int, num_threads: int) -> list[Sequence[slice]]:
+    """For each thread, ``count`` of the next shards; none where there are too few, or they do not go together."""
+    if count == 1:
+        return [[piece] for piece in pieces[:num_threads]]
+    groups = [pieces[i : i + count] for i in range(0, count * num_threads, count)]
+    return groups if all(len(group) == count and _go_together(group) for group in groups) else []
+
+
+def _go_together(pieces: Sequence[slice]) -> bool:
+    rows = rows_of(pieces)
+    return rows.stop - rows.start <= MOST_ROWS and all(piece.stop - piece.start > 1 for piece in pieces)
+
+
+def run_all(
+    function: Callable[[Sequence[slice]], Result], pieces: Sequence[slice], num_threads: int, pace: parallel.Pace
+) -> list[Result]:
+    """What the function gives for shards that go together, for all of them in order, on up to so many threads."""
+    num_threads = pace.num_threads(len(pieces), num_threads)
+    return parallel.run_all(pace.timed(function), in_groups(pieces, num_threads), num_threads)
+
+
+def rows_of(together: Sequence[slice]) -> slice:
+    """All rows of shards that follow each other."""
+    return slice(together[0].start, together[-1].stop)
+
+
+def add_up(grads: dict[str, Any], num_threads: int) -> set[str]:
+    """Replace each ``OuterProducts`` with its sum, of which the threads work out some rows each.
+
+    Returns the names of those sums that are finite: while they are in the cache, looking at them costs little.
+    """
+    parts: list[tuple[str, OuterProducts, slice]] = []
+    for key, grad in grads.items():
+        if isinstance(grad, OuterProducts):
+            parts += [(key, grad, rows) for rows in grad.parts()]
+    sums = {key: np.empty(grad.shape, grad.dtype) for key, grad, _ in parts}
+
+    @np.errstate(over="ignore", invalid="ignore")
+    def add_part(part: tuple[str, OuterProducts, slice]) -> bool:
+        key, products, rows = part
+        return _all_finite(products.sum(rows, out=sums[key][rows]))
+
+    with parallel.single_threaded_blas():
+        finite = parallel.run_all(add_part, parts, _threads_for(sums, num_threads))
+    grads.update(sums)
+    return sums.keys() - {key for (key, _, _), is_finite in zip(parts, finite, strict=True) if not is_finite}
+
+
+def _threads_for(grads: Mapping[str, Array | OuterProducts], num_threads: int) -> int:
+    """``num_threads``, if there is enough to do for that."""
+    return num_threads if sum(math.prod(grad.shape) for grad in grads.values()) > WORTH_THREADS else 1

@@ -39,9 +39,9 @@ def set_random_seed(seed: int) -> None:
     _seeds = np.random.SeedSequence(seed)
 
 
-def new_generator(seed: int | None = None) -> np.random.Generator:
+def new_generator(owner: str, seed: int | None = None) -> np.random.Generator:
     """A generator of its own for each caller: from ``seed``, or else the next of those ``set_random_seed`` started."""
-    return np.random.default_rng(_seeds.spawn(1)[0] if seed is None else check_int("seed", "seed", seed, minimum=0))
+    return np.random.default_rng(_seeds.spawn(1)[0] if seed is None else check_int(owner, "seed", seed, minimum=0))
 
 
 def to_categorical(x: npt.ArrayLike, num_classes: int | None = None) -> npt.NDArray[np.float64]:

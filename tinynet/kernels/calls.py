@@ -48,7 +48,7 @@ KERNELS = (
 )
 NUMBERS = {kernel: number for number, kernel in enumerate(KERNELS)}
 ADDRESS = 4  # its place among an array's words
-WORDS, FIRST_WORD = 80, 2  # of a row: as many as sum_patches needs; and where those of the arguments begin
+WORDS, FIRST_WORD = 80, 2  # of a row, more than any kernel needs; and where those of the arguments begin
 
 
 def signature_of(kernel: Callable[..., Any], dtype: Any) -> tuple[Any, ...]:

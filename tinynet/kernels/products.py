@@ -19,12 +19,12 @@ AHEAD, LINES = (COLUMNS, 4) if VECTOR_BYTES == 64 else (2 * COLUMNS, 1)
 DEPTH, NARROW, NARROW_DEPTH = (1 << 12, 0, 0) if VECTOR_BYTES == 64 else (128, 2 * COLUMNS, 512)
 ROWS = 48  # that are transposed at a time
 # Rows that ``vecmat`` adds up at once, and whether the next ones are fetched meanwhile, by lines of the cache.
-TOGETHER, NEXT_ARE_FETCHED = (8, False) if VECTOR_BYTES == 64 else (4, True)
+ROWS_AT_ONCE, NEXT_ARE_FETCHED = (8, False) if VECTOR_BYTES == 64 else (4, True)
 
 
 @jit
 def vecmat(x: Array, W: Array, b: Array, y: Array, least: float) -> None:
-    """Twin: ``reference.vecmat``. The rows of W, each times a number of x, are added up TOGETHER at a time.
+    """Twin: ``reference.vecmat``. The rows of W, each times a number of x, are added up ROWS_AT_ONCE at a time.
 
     A large W is read from memory, and that is what takes the time.
     """
@@ -32,8 +32,8 @@ def vecmat(x: Array, W: Array, b: Array, y: Array, least: float) -> None:
     numbers, weights, target = x.ravel(), W.ravel(), y.ravel()
     for i in range(columns):
         target[i] = b[i]
-    whole = size - size % uint(TOGETHER)
-    for k in range(uint(0), whole, uint(TOGETHER)):
+    whole = size - size % uint(ROWS_AT_ONCE)
+    for k in range(uint(0), whole, uint(ROWS_AT_ONCE)):
         _add_rows(numbers, k, weights, k * columns, columns, target)
     for k in range(whole, size):
         for i in range(columns):
@@ -44,9 +44,9 @@ def vecmat(x: Array, W: Array, b: Array, y: Array, least: float) -> None:
 
 def _write_add_rows(code: Code, x: Any, k: Any, W: Any, w: Any, columns: Any, y: Any) -> None:
     build = code.builder
-    factors = [code.element(x, build.add(k, code.integer(i))) for i in range(TOGETHER)]
-    rows = [build.gep(W, [build.add(w, build.mul(columns, code.integer(i)))]) for i in range(TOGETHER)]
-    next_rows = build.mul(columns, code.integer(TOGETHER))
+    factors = [code.element(x, build.add(k, code.integer(i))) for i in range(ROWS_AT_ONCE)]
+    rows = [build.gep(W, [build.add(w, build.mul(columns, code.integer(i)))]) for i in range(ROWS_AT_ONCE)]
+    next_rows = build.mul(columns, code.integer(ROWS_AT_ONCE))
     for r, vectors in code.blocks(columns, 2):
         if NEXT_ARE_FETCHED:
             for row in rows:
@@ -61,9 +61,9 @@ def _write_add_rows(code: Code, x: Any, k: Any, W: Any, w: Any, columns: Any, y:
 
 @compiled_as(_write_add_rows)
 def _add_rows(x: Array, k: Any, W: Array, w: Any, columns: Any, y: Array) -> None:
-    """Add TOGETHER rows of ``columns`` numbers, the first of which begins at W[w], times x[k] and so on, to y."""
+    """Add ROWS_AT_ONCE rows of ``columns`` numbers, the first of which begins at W[w], times x[k] and so on, to y."""
     for i in range(columns):
-        for row in range(uint(TOGETHER)):
+        for row in range(uint(ROWS_AT_ONCE)):
             y[i] += x[k + row] * W[w + row * columns + i]
 
 

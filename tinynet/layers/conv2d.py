@@ -115,7 +115,7 @@ class Conv2D(Weighted):
     def forward(self, x: Array) -> tuple[Array, Any]:
         x = self.check_input(x)
         W, b = self.weights(x.dtype)
-        y, activation_cache = self.activate(convolve(x, W, b, self.window, self.pads, self.least))
+        y, activation_cache = self.activate(convolve(x, W, b, self.window, self.pads, self.least))  # im2col(x) @ W + b
         return y, (x, activation_cache)
 
     def backward(self, dy: Array, cache: Any, *, need_dx: bool = True) -> Gradients:
@@ -131,9 +131,9 @@ class Conv2D(Weighted):
         x, activation_cache = cache
         dy, _ = self.activation.backward_unsummed(dy, activation_cache)
         W, _ = self.weights(x.dtype)
-        dW = weight_gradient(x, dy, W.shape, self.window, self.pads)
-        db = bias_gradient(dy)
-        dx = input_gradient(dy, W, x.shape, self.window, self.pads) if need_dx else None
+        dW = weight_gradient(x, dy, W.shape, self.window, self.pads)  # im2col(x).T @ dy
+        db = bias_gradient(dy)  # dy.sum(axis=(0, 1, 2))
+        dx = input_gradient(dy, W, x.shape, self.window, self.pads) if need_dx else None  # col2im(dy @ W.T)
         return dx, self.grads_of(W=dW, b=db)
 
     def kernel_steps(self) -> list[Step] | None:

@@ -27,8 +27,7 @@ class Dropout(Layer):
 
     Args:
         rate: the share that is dropped, in [0, 1).
-        seed: an integer, for other numbers than another Dropout draws from the same generator. That training repeats
-            is up to the model's seed.
+        seed: an integer, mixed into what this layer draws. (It is the model's seed that makes training repeat.)
         input_shape, name: see ``Layer``.
 
     Raises:

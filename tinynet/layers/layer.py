@@ -69,6 +69,7 @@ class Layer:
         True
     """
 
+    _as_written: tuple[Any, ...] = ()
     random: bool = False
     regularizers: Mapping[str, Regularizer] = MappingProxyType({})
 
@@ -128,28 +129,6 @@ class Layer:
         the first layer's input.
         """
         raise NotImplementedError(f"{type(self).__name__} does not define backward(dy, cache).")
-
-    def backward_unsummed(self, dy: Array | PooledGradient, cache: Any, *, need_dx: bool = True) -> UnsummedGradients:
-        """``backward`` for a training loop, which takes shards through a network and adds up their gradients.
-
-        A parameter's gradient may be returned as ``OuterProducts``, where it is cheaper to add these up for all shards
-        at once, and ``dx`` as a ``PooledGradient``, where most of it is zero.
-        """
-        return self.backward(whole(dy), cache, need_dx=need_dx)  # type: ignore[return-value]
-
-    def __init_subclass__(cls, **options: Any):
-        super().__init_subclass__(**options)
-        passes = {"forward", "backward", "backward_unsummed"}
-        first = next(kind for kind in cls.__mro__ if not passes.isdisjoint(vars(kind)))
-        if "backward_unsummed" not in vars(first):  # then that of another class knows nothing of what this one changes
-            cls.backward_unsummed = Layer.backward_unsummed  # type: ignore[method-assign]
-
-    def kernel_steps(self) -> list[Step] | None:
-        """The kernels that ``forward(x)`` comes to in prediction, [] for the identity; None where there is more to it.
-
-        It speaks for the class that defines it alone: one derived from that may compute something else.
-        """
-        return None
 
     def before_softmax(self) -> Layer | None:
         """This layer up to its logits, sharing its parameters; None if it does not end in a softmax."""
@@ -221,3 +200,42 @@ class Layer:
     def __str__(self) -> str:
         kind = type(self).__name__
         return f"{kind} {self.name!r}" if self.name else kind
+
+    # For speed, to be skipped at first -----------------------------------------------------------------------------
+
+    def backward_unsummed(self, dy: Array | PooledGradient, cache: Any, *, need_dx: bool = True) -> UnsummedGradients:
+        """``backward`` for a training loop, which takes shards through a network and adds up their gradients.
+
+        A parameter's gradient may be returned as ``OuterProducts``, where it is cheaper to add these up for all shards
+        at once, and ``dx`` as a ``PooledGradient``, where most of it is zero.
+        """
+        return self.backward(whole(dy), cache, need_dx=need_dx)  # type: ignore[return-value]
+
+    def __init_subclass__(cls, **options: Any):
+        super().__init_subclass__(**options)
+        passes = {"forward", "backward", "backward_unsummed"}
+        first = next(kind for kind in cls.__mro__ if not passes.isdisjoint(vars(kind)))
+        if "backward_unsummed" not in vars(first):  # then that of another class knows nothing of what this one changes
+            cls.backward_unsummed = Layer.backward_unsummed  # type: ignore[method-assign]
+        cls._as_written = cls.passes()
+
+    @classmethod
+    def passes(cls) -> tuple[Any, ...]:
+        """What this class's two passes are now."""
+        return cls.forward, cls.backward, cls.backward_unsummed
+
+    @classmethod
+    def is_as_written(cls) -> bool:
+        """Whether they are those that the class was written with: others may be put in their place, to try things."""
+        return cls.passes() == cls._as_written
+
+    def backward_is_replaced(self) -> bool:
+        """Whether ``backward`` was, in the layer or in its class, so that ``backward_unsummed`` is not what it does."""
+        return "backward" in vars(self) or type(self).backward is not self._as_written[1]
+
+    def kernel_steps(self) -> list[Step] | None:
+        """The kernels that ``forward(x)`` comes to in prediction, [] for the identity; None where there is more to it.
+
+        It speaks for the class that defines it alone: one derived from that may compute something else.
+        """
+        return None

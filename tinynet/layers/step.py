@@ -37,6 +37,6 @@ class Step(NamedTuple):
 
 
 def steps_of(layer: Layer) -> list[Step] | None:
-    """Its ``kernel_steps()``; None where ``forward`` may do something else, in a derived class or set in the layer."""
-    its_own = "kernel_steps" in vars(type(layer)) and "forward" not in vars(layer)
+    """Its ``kernel_steps()``; None where ``forward`` may do something else, in a derived class or set from outside."""
+    its_own = "kernel_steps" in vars(type(layer)) and "forward" not in vars(layer) and layer.is_as_written()
     return layer.kernel_steps() if its_own else None
