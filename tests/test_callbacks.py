@@ -244,6 +244,23 @@ def test_a_checkpoint_has_a_first_value_to_beat(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+class StopsAtABatch(Callback):
+    def __init__(self, batch):
+        self.batch = batch
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.model.stop_training = batch == self.batch
+
+
+@pytest.mark.parametrize(("batch", "saved"), [(0, False), (1, False), (2, True)])
+def test_of_an_epoch_that_ends_early_there_is_no_checkpoint(tmp_path, capsys, batch, saved):
+    checkpoint = ModelCheckpoint(tmp_path / "model", verbose=1)
+    mlp().fit(X, Y, batch_size=32, epochs=2, verbose=0, callbacks=[StopsAtABatch(batch), checkpoint])
+    assert (tmp_path / "model").exists() == saved
+    not_saved = f"Epoch 1: not saved, because it was ended after {batch + 1} batches\n"
+    assert capsys.readouterr().out == (f"Epoch 1: saving model to {tmp_path / 'model'}\n" if saved else not_saved)
+
+
 def test_a_checkpoint_of_the_weights_alone(tmp_path):
     model, other = mlp(), mlp()
     model.fit(X, Y, verbose=0, callbacks=[ModelCheckpoint(tmp_path / "m.weights.h5", save_weights_only=True)])
@@ -277,8 +294,10 @@ def test_a_checkpoint_refuses_names_and_frequencies_that_do_not_work(tmp_path):
         (lambda epoch, rate=7: rate, [0.5, 0.5, 0.5]),
         (ExponentialDecay(0.2, 1, 0.5), [0.2, 0.1, 0.05]),
         (lambda epoch, rate: np.float32(0.25), [0.25, 0.25, 0.25]),
+        ([0.3, 0.2, 0.1].__getitem__, [0.3, 0.2, 0.1]),
+        ({1: 0.2}.get, [0.5, 0.2, 0.2]),
     ],
-    ids=["of epoch and rate", "of the epoch", "with a default", "a schedule", "NumPy"],
+    ids=["of epoch and rate", "of the epoch", "with a default", "a schedule", "NumPy", "a list's", "a dict's"],
 )
 def test_a_rate_for_each_epoch(schedule, rates, capsys):
     seen, model = [], mlp(0.5)

@@ -14,8 +14,9 @@ import numpy as np
 import pytest
 
 import tinynet
-from tinynet.layers import Activation, Conv2D, Dense, Flatten, Input, MaxPooling2D
+from tinynet.layers import Activation, Conv2D, Dense, Flatten, Input, Layer, MaxPooling2D
 from tinynet.losses import CategoricalCrossentropy
+from tinynet.metrics import Accuracy
 from tinynet.models import Sequential
 from tinynet.optimizers import SGD
 
@@ -48,6 +49,43 @@ def fit(**arguments):
 
 def compile_(model: Sequential, **arguments):
     return model.compile(**{"optimizer": "sgd", "loss": "sparse_categorical_crossentropy", **arguments})
+
+
+def compile_then(verb, model: Sequential):
+    compile_(model)
+    return verb(model)
+
+
+def head() -> list[Layer]:
+    return [Flatten(), Dense(3, activation="softmax")]
+
+
+def without_a_layer() -> Sequential:
+    model = Sequential([Input((8, 8, 1)), Flatten(), Dense(40), Dense(20, name="next"), Dense(3, activation="softmax")])
+    del model.layers[1]
+    return model
+
+
+NO_LONGER_FITS = r"Dense 'next' takes a batch of shape \(n, 40\), got \(6, 64\)"
+
+
+class Unfinished(Layer):
+    def __init__(self):
+        pass
+
+
+class Scaled(Layer):
+    """Forgets the gradient of its parameter."""
+
+    def make(self, input_shape, rng):
+        self.params["s"] = np.ones(1, np.float32)
+        return input_shape
+
+    def forward(self, x):
+        return x * self.params["s"], None
+
+    def backward(self, dy, cache, *, need_dx=True):
+        return dy * self.params["s"], {}
 
 
 MISTAKES = {
@@ -98,6 +136,57 @@ MISTAKES = {
         ValueError,
         "trainable=False is not supported by tinynet, only True",
     ),
+    "a layer that is to keep its weights": (
+        lambda: setattr(built().layers[0], "trainable", False),
+        ValueError,
+        "Conv2D 'conv2d': trainable=False is not supported by tinynet, whose fit .*optimizer.step with the other param",
+    ),
+    "a model that is to keep its weights": (
+        lambda: setattr(built(), "trainable", False),
+        ValueError,
+        "is not supported",
+    ),
+    "a shape in two ways": (
+        lambda: Dense(3, input_dim=4, input_shape=(5,)),
+        TypeError,
+        "Dense was given input_shape and input_dim",
+    ),
+    "a rate in two ways": (lambda: SGD(0.1, lr=0.5), TypeError, "SGD was given learning_rate and lr, its old name"),
+    "a layer without what all layers have": (
+        lambda: built().add(Unfinished()),
+        TypeError,
+        r"add: Unfinished.__init__ must call super\(\).__init__\(...\)",
+    ),
+    "no gradient for a parameter": (
+        lambda: compile_then(
+            lambda model: model.train_on_batch(X, Y), Sequential([Input((8, 8, 1)), Scaled(), *head()])
+        ),
+        ValueError,
+        r"Scaled 'scaled': backward gave gradients of \[\], but its params are \['s'\]",
+    ),
+    "pop of an empty network": (lambda: Sequential().pop(), TypeError, "pop: the network has no layers"),
+    "layers that no longer fit each other": (lambda: without_a_layer().predict(X), ValueError, NO_LONGER_FITS),
+    "training with layers that no longer fit": (
+        lambda: compile_then(lambda model: model.fit(X, Y, verbose=0), without_a_layer()),
+        ValueError,
+        NO_LONGER_FITS,
+    ),
+    "evaluating with layers that no longer fit": (
+        lambda: compile_then(lambda model: model.evaluate(X, Y, verbose=0), without_a_layer()),
+        ValueError,
+        NO_LONGER_FITS,
+    ),
+    "a metric of the loss's name": (
+        lambda: compile_(built(), metrics=[Accuracy("loss")]),
+        ValueError,
+        r"metrics \['loss'\] have a name twice, or one that is the loss's",
+    ),
+    "masked images": (
+        lambda: fit(x=np.ma.masked_less(X, 1)),
+        TypeError,
+        r"fit: x is a masked array; fill or remove what is masked, as with x.filled\(0\)",
+    ),
+    "masked labels": (lambda: fit(y=np.ma.masked_equal(Y, 1)), TypeError, "fit: y is a masked array"),
     "no threads": (lambda: Sequential(num_threads=0), ValueError, "num_threads must be at least 1, got 0"),
     "a seed of text": (lambda: Sequential(seed="one"), TypeError, "Sequential: seed must be an integer, got 'one'"),
     "weights of an unbuilt layer": (lambda: Dense(3).set_weights([X]), ValueError, "has no weights yet"),

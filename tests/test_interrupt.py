@@ -133,8 +133,8 @@ def test_nan_in_the_data_stops_training_by_name_with_the_weights_from_before(opt
     with pytest.raises(DivergenceError) as error:
         model.fit(x, Y, epochs=2, verbose=0, shuffle=False)
     assert str(error.value) == (
-        "The loss became nan in epoch 1/2, batch 2/3, at learning rate 0.25: x has NaN or infinite numbers in this "
-        "batch; remove or replace these. The weights are as they were before this step."
+        "The loss became nan in epoch 1/2, batch 2/3, at learning rate 0.25: x has NaN, infinite or (for float32) too "
+        "large numbers in this batch; remove or replace these. The weights are as they were before this step."
     )
     expected.train_on_batch(X[:32], Y[:32])
     for weight, same in zip(model.get_weights(), expected.get_weights(), strict=True):
@@ -193,3 +193,8 @@ def test_large_gradients_that_are_finite_are_no_reason_to_stop():
     grads["dense/W"][1, 3] = -np.inf
     with pytest.raises(DivergenceError, match="gradient of dense/W"):
         training.refuse_divergence(model, X, result, "here")
+
+
+def test_numbers_that_float32_has_not_are_told_of_without_a_warning():
+    with pytest.raises(DivergenceError, match=r"\(for float32\) too large numbers in this batch"):
+        mlp().train_on_batch(np.full((4, 2), 1e300), [0, 1, 2, 0])

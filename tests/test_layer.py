@@ -8,7 +8,7 @@ import pytest
 import tinynet as keras
 from tinynet.gradient_check import check_gradients
 from tinynet.initializers import Initializer
-from tinynet.layers import Dense, Input, Layer
+from tinynet.layers import Dense, Flatten, Input, Layer
 from tinynet.models import Sequential
 from tinynet.optimizers.schedules import LearningRateSchedule
 
@@ -101,3 +101,34 @@ def test_params_set_on_a_network_become_those_of_its_layers():
 def test_layers_may_have_any_names_in_any_order():
     model = Sequential([Input((2,)), *(Dense(2, name=name) for name in ("m", "z", "a"))])
     assert [layer.name for layer in model.layers] == ["m", "z", "a"]
+
+
+def test_the_output_shape_of_a_network_is_that_of_its_last_layer():
+    inner = Sequential([Input((4,)), Dense(3)])
+    model = Sequential([inner])
+    assert inner.output_shape == model.output_shape == (3,)
+    inner.add(Dense(5))
+    assert inner.output_shape == model.output_shape == (5,)
+    last = inner.pop()
+    assert (type(last), last.output_shape) == (Dense, (5,))
+    assert inner.output_shape == model.output_shape == (3,)
+    assert model.predict(np.ones((2, 4))).shape == (2, 3)
+    inner.pop()
+    assert inner.output_shape is model.output_shape is None
+
+
+def test_what_is_put_into_the_list_of_layers_is_built_with_the_next_data():
+    model = Sequential([Input((4,)), Dense(3)])
+    model.layers.append(Dense(2, name="last"))
+    model.add(Dense(7))
+    assert model.output_shape is None
+    assert model.predict(np.ones((5, 4))).shape == (5, 7)
+    assert [layer.input_shape for layer in model.layers] == [(4,), (3,), (2,)]
+
+
+def test_arguments_of_keras_that_say_what_is_done_anyway():
+    layer = Flatten(data_format="channels_last")
+    layer.trainable = True
+    assert layer.trainable
+    with pytest.raises(ValueError, match="data_format='channels_first' is not supported by tinynet"):
+        Flatten(data_format="channels_first")

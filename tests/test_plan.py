@@ -407,6 +407,20 @@ def add_inside(model: Sequential) -> None:
     model.layers[0].add(ReLU())
 
 
+def take_away(model: Sequential) -> None:
+    model.pop()
+
+
+def take_away_from_the_list(model: Sequential) -> None:
+    model.layers.pop()
+
+
+def widen_inside(model: Sequential) -> None:
+    """By far, so that its outputs would not fit where the old ones did."""
+    del model.layers[1:]
+    model.layers[0].add(Conv2D(500, 2))
+
+
 def replace_layer(model: Sequential) -> None:
     other = Dense(5, name="other")
     other.build((15,), np.random.default_rng(5))
@@ -479,6 +493,9 @@ CHANGES: list[Callable[[Sequential], None]] = [
     unaligned,
     add,
     add_inside,
+    take_away,
+    take_away_from_the_list,
+    widen_inside,
     replace_layer,
     other_layers,
     other_layers_inside,
@@ -520,6 +537,7 @@ def test_a_changed_model_predicts_anew(change, monkeypatch):
     before = assert_same_bits(model, x)
     change(model)
     after = assert_same_bits(model, x)
+    assert after.shape == (len(x), *model.output_shape)
     assert not np.array_equal(before, after), "the change is one that shows"
     assert_same_bits(model, x)
 

@@ -1,5 +1,7 @@
 """Training that is stopped and goes on from its last checkpoint ends with the bits of training that is not."""
 
+import copy
+import pickle
 import signal
 
 import numpy as np
@@ -8,7 +10,9 @@ from kill_and_resume import kill_and_resume, new_model, train
 from model_files import IMAGES, ONE_HOT
 
 from tinynet.callbacks import Callback, LambdaCallback, ModelCheckpoint
+from tinynet.layers import Dense, Input, Linear
 from tinynet.models import Sequential, load_model
+from tinynet.optimizers import SGD, Adam
 
 
 def assert_same(model: Sequential, other: Sequential) -> None:
@@ -104,3 +108,93 @@ def test_killed_at_random_moments(tmp_path):
     starts = kill_and_resume(2, "adam", epochs=100, seed=1, folder=tmp_path)
     assert starts == sorted(starts)
     assert starts[-1] > 0
+
+
+# An optimizer and its model -----------------------------------------------------------------------------------------
+
+
+X, Y = np.random.default_rng(0).standard_normal((9, 2)), np.arange(9) % 3
+
+
+def mlp(units: int = 3) -> Sequential:
+    return Sequential([Input((2,)), Dense(units, activation="softmax")], seed=0)
+
+
+LOSS = "sparse_categorical_crossentropy"
+
+
+@pytest.mark.parametrize("make", [lambda: SGD(0.1, momentum=0.9), lambda: Adam(0.1)], ids=["SGD", "Adam"])
+def test_an_optimizer_that_has_trained_a_model_trains_no_other(make):
+    optimizer, first, second = make(), mlp(), mlp()
+    first.compile(optimizer, LOSS)
+    second.compile(optimizer, LOSS)
+    first.train_on_batch(X, Y)
+    before = second.get_weights()
+    message = f"This {type(optimizer).__name__} has trained another model, .* give every model an optimizer of its own"
+    for verb in (
+        lambda: second.fit(X, Y, verbose=0),
+        lambda: second.train_on_batch(X, Y),
+        lambda: second.compile(optimizer, LOSS),
+        lambda: mlp().compile(optimizer, LOSS),
+    ):
+        with pytest.raises(ValueError, match=message):
+            verb()
+    for weight, same in zip(second.get_weights(), before, strict=True):
+        np.testing.assert_array_equal(weight, same)
+    assert optimizer.iterations == 1
+
+
+@pytest.mark.parametrize("make_copy", [copy.deepcopy, lambda model: pickle.loads(pickle.dumps(model))])
+def test_an_optimizer_goes_on_with_its_model_and_its_copies(make_copy):
+    model = mlp()
+    model.compile(SGD(0.1, momentum=0.9), LOSS)
+    model.train_on_batch(X, Y)
+    twin = make_copy(model)
+    for each in (model, twin):
+        each.compile(each.optimizer, LOSS, ["accuracy"])  # anew, for another metric
+        each.train_on_batch(X, Y)
+        assert each.optimizer.iterations == 2
+    for weight, same in zip(model.get_weights(), twin.get_weights(), strict=True):
+        np.testing.assert_array_equal(weight, same)
+    with pytest.raises(ValueError, match="has trained another model"):
+        twin.compile(model.optimizer, LOSS)
+
+
+def grown(model: Sequential) -> None:
+    model.layers[0].activation = Linear()
+    model.layers[0].activation.build((3,), np.random.default_rng(0))
+    model.add(Dense(3, activation="softmax"))
+
+
+def renamed(model: Sequential) -> None:
+    model.layers[0].name = "first"
+
+
+@pytest.mark.parametrize("change", [grown, renamed])
+@pytest.mark.parametrize("steps", [0, 1])
+def test_a_model_that_has_changed_since_its_last_step_is_saved_all_the_same(change, steps, tmp_path):
+    model = mlp()
+    model.compile(SGD(0.1, momentum=0.9), LOSS)
+    model.train_on_batch(X, Y)
+    change(model)
+    for _ in range(steps):
+        model.train_on_batch(X, Y)
+    model.save(tmp_path / "model")
+    loaded = load_model(tmp_path / "model")
+    for each in (model, loaded):
+        each.train_on_batch(X, Y)
+    for weight, same in zip(model.get_weights(), loaded.get_weights(), strict=True):
+        np.testing.assert_array_equal(weight, same)
+
+
+def test_an_optimizer_of_other_parameters_is_not_saved(tmp_path):
+    model, other = mlp(), mlp(4)
+    other.compile(SGD(0.1, momentum=0.9), LOSS)
+    other.train_on_batch(X, Y)
+    model.compile("sgd", LOSS)
+    model.optimizer = other.optimizer
+    with pytest.raises(
+        ValueError, match=r"SGD cannot be saved: dense/W has shape \(2, 3\), but had \(2, 4\) in earlier"
+    ):
+        model.save(tmp_path / "model")
+    assert not (tmp_path / "model").exists()

@@ -14,7 +14,9 @@ Array = npt.NDArray[Any]
 
 
 def as_array(verb: str, name: str, value: npt.ArrayLike) -> Array:
-    """``value`` as an array; ValueError where its rows have different lengths."""
+    """``value`` as an array; ValueError where its rows have different lengths, TypeError where some of it is masked."""
+    if isinstance(value, np.ma.MaskedArray) and value.mask.any():
+        raise TypeError(f"{verb}: {name} is a masked array; fill or remove what is masked, as with {name}.filled(0).")
     try:
         return np.asarray(value)
     except ValueError:

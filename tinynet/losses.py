@@ -201,7 +201,8 @@ class SparseCategoricalCrossentropy(Loss):
             )
         whole = labels.dtype.kind in "biu" or (labels.dtype.kind == "f" and np.array_equal(labels, np.floor(labels)))
         if not whole:
-            raise ValueError(f"sparse_categorical_crossentropy takes integer labels, got dtype {labels.dtype}.")
+            what = labels[labels != np.floor(labels)][0] if labels.dtype.kind == "f" else f"dtype {labels.dtype}"
+            raise ValueError(f"sparse_categorical_crossentropy takes integer labels, got {what}.")
         if labels.size and not (labels.min() >= 0 and labels.max() < num_classes):
             raise ValueError(
                 f"sparse_categorical_crossentropy: the network has {num_classes} outputs, so labels must be in "

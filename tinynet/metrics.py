@@ -84,8 +84,8 @@ def get_metrics(metrics: Sequence[str | Accuracy] | None) -> list[Accuracy]:
         else:
             raise TypeError(f"compile: a metric must be one of {', '.join(_NAMES)}, got {metric!r}.")
     names = [metric.name for metric in found]
-    if len(set(names)) < len(names):
-        raise ValueError(f"compile: metrics {names} have a name twice.")
+    if len(set(names)) < len(names) or "loss" in names:
+        raise ValueError(f"compile: metrics {names} have a name twice, or one that is the loss's.")
     return found
 
 

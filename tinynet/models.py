@@ -45,6 +45,7 @@ class Sequential(Network):
         history: the ``History`` of the last ``fit``.
         epoch: the number of whole epochs done, as ``fit`` counts them: where to go on with ``initial_epoch``.
         stop_training: set to True by a callback, ends training after the batch.
+        identity: tells the optimizer this model, also in a copy of both, from others.
         plan: the kernels that the network comes to, as it was for the last batch: see ``plan.py``.
 
     Example:
@@ -71,6 +72,7 @@ class Sequential(Network):
         reject_arguments("Sequential", unsupported, only={"trainable": (True,)})
         super().__init__(new_generator("Sequential", seed), name=name)
         self.num_threads = num_threads
+        self.identity = object()
         self.loss: Loss | None = None
         self.optimizer: Optimizer | None = None
         self.metrics: list[Accuracy] = []
@@ -133,6 +135,7 @@ class Sequential(Network):
         if optimizer is None or loss is None:
             raise TypeError('compile needs both, as in compile(optimizer="sgd", loss="categorical_crossentropy").')
         new_optimizer, new_loss, new_metrics = get_optimizer(optimizer), get_loss(loss), get_metrics(metrics)
+        new_optimizer.refuse_other_model(self.identity)
         if self.output_shape is not None:
             self.up_to_logits(new_loss)
         self.optimizer, self.loss, self.metrics = new_optimizer, new_loss, new_metrics
@@ -365,7 +368,7 @@ class Sequential(Network):
 
         Raises:
             FileExistsError: there is one, and ``overwrite`` is False.
-            ValueError: a weight is NaN or infinite.
+            ValueError: a weight is NaN or infinite, or the optimizer is that of other parameters.
             TypeError: a layer of your own does not keep its constructor's arguments as attributes.
             OSError: the file cannot be written.
         """

@@ -44,6 +44,9 @@ class Network(Layer):
             raise TypeError(f"add takes a layer, got the class {layer.__name__}; write {layer.__name__}(...).")
         if not isinstance(layer, Layer):
             raise TypeError(f"add takes a layer of tinynet.layers, got {layer!r}.")
+        if "name" not in vars(layer):
+            kind = type(layer).__name__
+            raise TypeError(f"add: {kind}.__init__ must call super().__init__(...), as that of every layer does.")
         if isinstance(layer, Input):
             if self.layers or self.input_shape is not None:
                 raise ValueError("Input says the shape of the samples, so it comes first, and once.")
@@ -57,22 +60,38 @@ class Network(Layer):
         input_shape = self.input_shape
         if input_shape is None and not self.layers:
             input_shape = layer.input_shape
-        if input_shape is not None:
+        if input_shape is not None and (not self.layers or self.output_shape is not None):
             try:
-                self.output_shape = layer.build(self.output_shape or input_shape, self.rng)
+                layer.build(self.output_shape or input_shape, self.rng)
             except ValueError:
                 layer.name = name
                 raise
         self.input_shape = input_shape
         self.layers.append(layer)
 
+    def pop(self) -> Layer:
+        """Take away the last layer, and return it.
+
+        Raises:
+            TypeError: there is none.
+        """
+        if not self.layers:
+            raise TypeError("pop: the network has no layers.")
+        return self.layers.pop()
+
+    @property
+    def output_shape(self) -> Shape | None:  # type: ignore[override]
+        """Shape of one output sample, that of the last layer, once that is built."""
+        return self.layers[-1].output_shape if self.layers else None
+
     def build(self, input_shape: Sequence[int | None], rng: np.random.Generator | None = None) -> Shape:
         """Build all layers for samples of ``input_shape``; a leading None, Keras's batch axis, is left out."""
-        shape = tuple(input_shape)
-        if shape[:1] == (None,):
-            shape = shape[1:]
+        sizes = tuple(input_shape)
+        shape = self.check_shape(sizes[1:] if sizes[:1] == (None,) else sizes)  # type: ignore[arg-type]
         with self.unbuilt_by_errors():
-            return super().build(shape, self.rng if rng is None else rng)  # type: ignore[arg-type]
+            output_shape = self.make(shape, self.rng if rng is None else rng)
+            self.input_shape = shape
+        return output_shape
 
     def make(self, input_shape: Shape, rng: np.random.Generator) -> Shape:
         if not self.layers:
@@ -145,6 +164,11 @@ class Network(Layer):
                 dx, grads[i] = layer.backward_unsummed(dx, cache[i], need_dx=need_dx or i > first)
             else:
                 dx, grads[i] = layer.backward(whole(dx), cache[i], need_dx=need_dx or i > first)
+        for layer, found in zip(self.layers[first:], grads[first:], strict=True):
+            if found.keys() != layer.params.keys():
+                raise ValueError(
+                    f"{layer}: backward gave gradients of {[*found]}, but its params are {[*layer.params]}."
+                )
         by_name = {f"{layer.name}/{key}": grads[i][key] for i, layer in enumerate(self.layers) for key in layer.params}
         return dx if need_dx else None, by_name
 

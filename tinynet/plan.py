@@ -63,6 +63,7 @@ class Plan:
         self._parts: list[Layer] = []  # the layers, and their activations
         self._classes: list[type[Layer]] = []  # of all these, and of the networks
         self._names: list[str] = []  # of the parameters
+        self._shape = network.input_shape  # of what the next layer is given
         steps: list[PlacedStep] = []
         complete = self._add_all(network, steps) and kernels.VECTOR_BYTES > 0
         self.steps = steps if complete else []
@@ -187,7 +188,8 @@ class Plan:
                 self._note(part)
                 self._parts.append(part)
         own_steps, shape, output_shape = steps_of(layer), layer.input_shape, layer.output_shape
-        if own_steps is None or shape is None or output_shape is None:
+        fits, self._shape = shape == self._shape, output_shape
+        if own_steps is None or shape is None or output_shape is None or not fits:
             return False
         for step in own_steps:
             if not _fits(step, shape, output_shape, self.dtype):

@@ -56,8 +56,8 @@ class DivergenceError(FloatingPointError):
         ...     history = model.fit([[np.nan]], [0], verbose=0)
         ... except DivergenceError as error:
         ...     print(error)
-        The loss became nan in epoch 1/1, batch 1/1, at learning rate 0.1: x has NaN or infinite numbers in this \
-batch; remove or replace these. The weights are as they were before this step.
+        The loss became nan in epoch 1/1, batch 1/1, at learning rate 0.1: x has NaN, infinite or (for float32) too \
+large numbers in this batch; remove or replace these. The weights are as they were before this step.
     """
 
 
@@ -145,10 +145,11 @@ def train_step(model: Sequential, x: Array, classes: Array, where: str = "on thi
     Raises:
         DivergenceError: the loss or a gradient is NaN or infinite; there has been no step then.
     """
-    x = x.astype(model.dtype, copy=False)
     _, optimizer = model.loss_and_optimizer()
+    optimizer.belong_to(model.identity)
     with parallel.single_threaded_blas():
         with np.errstate(over="ignore", invalid="ignore"):
+            x = x.astype(model.dtype, copy=False)
             result = run_batch(model, x, classes)
             products = {key: grad for key, grad in result.grads.items() if isinstance(grad, OuterProducts)}
             if optimizer.takes_outer_products and all(grad.is_surely_finite() for grad in products.values()):
@@ -180,7 +181,7 @@ def refuse_divergence(model: Sequential, x: Array, result: BatchResult, where: s
     _, optimizer = model.loss_and_optimizer()
     rate = optimizer.learning_rate
     if not _all_finite(x):
-        advice = "x has NaN or infinite numbers in this batch; remove or replace these."
+        advice = f"x has NaN, infinite or (for {x.dtype}) too large numbers in this batch; remove or replace these."
     else:
         advice = f"use a smaller learning rate, such as {rate / 10:g}, and scale x to about 0..1."
     raise DivergenceError(

@@ -45,7 +45,7 @@ class LearningRateScheduler(Callback):
         arguments = (epoch, optimizer.learning_rate)
         try:
             inspect.signature(self.schedule).bind(*arguments)
-        except TypeError:
+        except (TypeError, ValueError):  # ValueError: a method of Python's own, such as that of a list
             arguments = arguments[:1]  # type: ignore[assignment]
         optimizer.learning_rate = self.schedule(*arguments)
         if self.verbose > 0:

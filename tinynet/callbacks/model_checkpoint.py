@@ -16,7 +16,8 @@ class ModelCheckpoint(Monitor):
         model.fit(x, y, epochs=10, initial_epoch=model.epoch, callbacks=[ModelCheckpoint("last.safetensors")])
 
     and ends with the weights of training that was not stopped, bit for bit. (What callbacks remember is not in the
-    file: EarlyStopping counts afresh, and ``initial_value_threshold`` says what a ModelCheckpoint has to beat.)
+    file: EarlyStopping counts afresh, and ``initial_value_threshold`` says what a ModelCheckpoint has to beat.) After
+    an epoch that a callback has ended before its last batch nothing is saved: from there, training cannot go on so.
 
     Args:
         filepath: of any name; the format is that of ``model.save``. It may hold the number of the epoch (from 1) and
@@ -82,7 +83,16 @@ class ModelCheckpoint(Monitor):
         if self.save_best_only:
             super().on_train_begin(logs)
 
+    def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
+        self.batches = 0
+
+    def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:
+        self.batches = batch + 1
+
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
+        if self.model.stop_training and self.batches < self.params.get("steps", 0):
+            self.say(f"Epoch {epoch + 1}: not saved, because it was ended after {self.batches} batches")
+            return
         path = self.path(epoch, logs or {})
         reason = ""
         if self.save_best_only:

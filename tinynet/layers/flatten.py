@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from tinynet.layers.layer import Array, Gradients, Layer, Shape
 from tinynet.layers.step import Step
+from tinynet.validation import reject_arguments
 
 
 class Flatten(Layer):
@@ -21,6 +23,11 @@ class Flatten(Layer):
         >>> Flatten().build((7, 7, 50), np.random.default_rng(0))
         (2450,)
     """
+
+    def __init__(self, *, name: str | None = None, input_shape: Sequence[int] | None = None, **unsupported: Any):
+        options = {"data_format": unsupported.pop("data_format", None)}
+        reject_arguments("Flatten", options, only={"data_format": (None, "channels_last")})
+        super().__init__(name=name, input_shape=input_shape, **unsupported)
 
     def make(self, input_shape: Shape, rng: np.random.Generator) -> Shape:
         return (math.prod(input_shape),)

@@ -70,6 +70,7 @@ class Layer:
     """
 
     _as_written: tuple[Any, ...] = ()
+    output_shape: Shape | None = None
     random: bool = False
     regularizers: Mapping[str, Regularizer] = MappingProxyType({})
 
@@ -78,6 +79,10 @@ class Layer:
         if name is not None and (not isinstance(name, str) or not name or "/" in name):
             raise ValueError(f"{owner}: name must be a non-empty string without '/', got {name!r}.")
         if "input_dim" in unsupported:
+            if input_shape is not None:
+                raise TypeError(
+                    f"{owner} was given input_shape and input_dim, its old name for vectors; leave one out."
+                )
             input_shape = (check_int(owner, "input_dim", unsupported.pop("input_dim")),)
         reject_arguments(
             owner,
@@ -91,7 +96,6 @@ class Layer:
         )
         self.name = name
         self.input_shape: Shape | None = None if input_shape is None else check_shape(owner, "input_shape", input_shape)
-        self.output_shape: Shape | None = None
         self.params: dict[str, Array] = {}
 
     # What a layer is -----------------------------------------------------------------------------------------------
@@ -102,13 +106,18 @@ class Layer:
         Raises:
             ValueError: the layer cannot take this shape, or was built for another one already.
         """
-        shape = check_shape(str(self), "input_shape", input_shape)
-        if self.input_shape is not None and self.input_shape != shape:
-            raise ValueError(f"{self} takes samples of shape {self.input_shape}, got {shape}.")
+        shape = self.check_shape(input_shape)
         if self.output_shape is None:
             self.output_shape = self.make(shape, rng)
             self.input_shape = shape
         return self.output_shape
+
+    def check_shape(self, input_shape: Sequence[int]) -> Shape:
+        """The shape as a tuple; ValueError where the layer takes another one."""
+        shape = check_shape(str(self), "input_shape", input_shape)
+        if self.input_shape is not None and self.input_shape != shape:
+            raise ValueError(f"{self} takes samples of shape {self.input_shape}, got {shape}.")
+        return shape
 
     def make(self, input_shape: Shape, rng: np.random.Generator) -> Shape:
         """Fill ``self.params`` for this input shape and return the output shape; called once, by ``build``."""
@@ -135,6 +144,19 @@ class Layer:
         return None
 
     # Parameters ----------------------------------------------------------------------------------------------------
+
+    @property
+    def trainable(self) -> bool:
+        """True, as in Keras at first. It cannot be set to False: there, ValueError says what to do instead."""
+        return True
+
+    @trainable.setter
+    def trainable(self, value: bool) -> None:
+        if not value:
+            raise ValueError(
+                f"{self}: trainable=False is not supported by tinynet, whose fit trains all layers. To leave some as "
+                "they are, take the steps yourself: loss_and_gradients, then optimizer.step with the other parameters."
+            )
 
     def count_params(self) -> int:
         """Number of trainable numbers in the layer."""

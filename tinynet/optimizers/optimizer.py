@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import inspect
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar
 
@@ -78,6 +79,7 @@ class Optimizer:
     """
 
     slots: tuple[str, ...] = ()
+    _model: object = None  # whose parameters it has updated
 
     def __init__(
         self,
@@ -87,6 +89,9 @@ class Optimizer:
     ):
         owner = type(self).__name__
         if "lr" in unsupported:
+            default = inspect.signature(type(self)).parameters.get("learning_rate")
+            if default is None or learning_rate != default.default:
+                raise TypeError(f"{owner} was given learning_rate and lr, its old name; leave one out.")
             learning_rate = unsupported.pop("lr")
         self.name = unsupported.pop("name", owner)
         reject_arguments(
@@ -125,6 +130,23 @@ class Optimizer:
         self._learning_rate = value
 
     lr = learning_rate
+
+    def refuse_other_model(self, model: object) -> None:
+        """Raise ValueError if it has trained another model than this one: what it remembers is of that."""
+        if self._model is not None and self._model is not model:
+            raise ValueError(
+                f"This {type(self).__name__} has trained another model, and remembers what it did there; "
+                "give every model an optimizer of its own."
+            )
+
+    def belong_to(self, model: object) -> None:
+        """From now on, serve this model alone.
+
+        Raises:
+            ValueError: it is another's.
+        """
+        self.refuse_other_model(model)
+        self._model = model
 
     def refuse_schedule(self, owner: str) -> None:
         """Raise TypeError where the learning rate follows a schedule, which the owner would end."""

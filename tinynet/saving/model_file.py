@@ -44,7 +44,7 @@ def save_model(model: Sequential, path: Path, *, overwrite: bool = True) -> None
     tensors = {f"weights/{name}": param for name, param in model.params.items()}
     compiled = None
     if model.optimizer is not None:
-        tensors |= {f"optimizer/{name}": array for name, array in model.optimizer.state.items()}
+        tensors |= {f"optimizer/{name}": array for name, array in _state_of(model.optimizer, model.params).items()}
         compiled = {
             "optimizer": describe(model.optimizer),
             "iterations": model.optimizer.iterations,
@@ -253,6 +253,22 @@ def _make_model(
     loss = construct(compiled["loss"], Loss, classes)
     model.compile(optimizer, loss, [construct(metric, Accuracy, classes) for metric in compiled["metrics"]])
     return model
+
+
+def _state_of(optimizer: Optimizer, params: Mapping[str, Array]) -> dict[str, Array]:
+    """What the optimizer remembers of these parameters, zeros for new ones; nothing of those that are gone."""
+    state = {}
+    for slot in optimizer.slots:
+        remembered: Mapping[str, Array] = getattr(optimizer, slot)
+        for name, param in params.items() if remembered else ():
+            array = remembered.get(name)
+            if array is not None and array.shape != param.shape:
+                raise ValueError(
+                    f"{type(optimizer).__name__} cannot be saved: {name} has shape {param.shape}, but had "
+                    f"{array.shape} in earlier steps; give every model an optimizer of its own."
+                )
+            state[f"{slot}/{name}"] = np.zeros_like(param) if array is None else array
+    return state
 
 
 def _describe_random(rng: np.random.Generator) -> dict[str, Any]:
