@@ -24,7 +24,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tinynet import kernels, reference
-from tinynet.kernels import calls, common, convolution, convolution_winograd, products, sparse
+from tinynet.kernels import arrays, calls, common, convolution, convolution_winograd, products, sparse
 from tinynet.kernels import settings as kernel_settings
 from tinynet.kernels.vectors import Vector, compiled_as
 from tinynet.layers.window import Window
@@ -380,11 +380,69 @@ def test_channels_that_do_not_fill_vectors(filters, vectors, more, pads, dtype):
         assert_twins_agree(function, reference.sum_patches, arguments)
 
 
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def new_empty(like, size):
+    return arrays.empty(size, like.dtype)
+
+
+def new_matrix(like, rows, columns):
+    return arrays.empty_matrix(rows, columns, like.dtype)
+
+
+def flat_copy(x):
+    return arrays.flat(x.copy())
+
+
+def in_plain_python_and_compiled(function):
+    return function, numba.njit(function)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.uintp, np.uint8])
 @pytest.mark.parametrize("size", [1, 10, 1000])
 def test_room_for_vectors_begins_where_a_vector_does(size, dtype):
-    rooms = [common.aligned(np.uintp(size), dtype) for _ in range(20)]
-    assert {(room.ctypes.data % 64, room.shape, room.dtype) for room in rooms} == {(0, (size,), np.dtype(dtype))}
+    for new in in_plain_python_and_compiled(new_empty):
+        for number in (size, np.uintp(size)):
+            rooms = [new(np.ones(1, dtype), number) for _ in range(20)]
+            for value, room in enumerate(rooms):
+                room[:] = value
+            found = {(room.ctypes.data % 64, room.shape, room.dtype) for room in rooms}
+            assert found == {(0, (size,), np.dtype(dtype))}
+            assert all((room == value).all() for value, room in enumerate(rooms)), "each has memory of its own"
+
+
+@pytest.mark.parametrize("shape", [(0, 3), (3, 0), (1, 1), (5, 7)])
+def test_room_for_a_matrix_lies_row_by_row(shape):
+    for new in in_plain_python_and_compiled(new_matrix):
+        rooms = [new(np.ones(1, np.float32), *shape) for _ in range(20)]
+        for value, room in enumerate(rooms):
+            room[:] = value
+        for value, room in enumerate(rooms):
+            assert (room.shape, room.dtype, room.flags.c_contiguous) == (shape, np.float32, True)
+            assert (room == value).all()
+
+
+def test_too_much_room_is_a_memory_error():
+    for new in in_plain_python_and_compiled(new_empty):
+        with pytest.raises(MemoryError):
+            new(np.ones(1), np.uintp(2**50))
+
+
+def test_a_flat_view_is_of_the_same_memory_and_keeps_it():
+    for view in in_plain_python_and_compiled(lambda x: arrays.flat(x)):
+        for shape in [(0,), (6,), (2, 3), (2, 1, 3, 2)]:
+            x = np.arange(math.prod(shape), dtype=np.float32).reshape(shape)
+            flat = view(x)
+            assert (flat.shape, flat.tolist()) == ((x.size,), list(range(x.size)))
+            flat[:] = -1
+            assert (x == -1).all()
+    for view in in_plain_python_and_compiled(flat_copy):
+        views = [view(np.full((50, 50), value, np.float32)) for value in range(20)]
+        assert all((flat == value).all() for value, flat in enumerate(views))
+
+
+@pytest.mark.skipif(numba.config.DISABLE_JIT, reason="nothing is compiled")
+def test_of_what_is_not_contiguous_there_is_no_flat_view():
+    with pytest.raises(numba.TypingError):
+        numba.njit(lambda x: arrays.flat(x))(np.ones((4, 4))[:, ::2])
 
 
 @pytest.mark.parametrize(("size", "pitch"), [(0, 0), (1, 16), (15, 16), (16, 16), (17, 32), (160, 160)])

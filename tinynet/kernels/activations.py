@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from tinynet.kernels.arrays import flat
 from tinynet.kernels.common import better
 from tinynet.kernels.settings import Array, inline, jit, short_jit, uint
 
@@ -13,7 +14,7 @@ from tinynet.kernels.settings import Array, inline, jit, short_jit, uint
 @jit
 def relu(x: Array, y: Array) -> None:
     """Twin: ``reference.relu``."""
-    source, target = x.ravel(), y.ravel()
+    source, target = flat(x), flat(y)
     for i in range(uint(x.size)):
         target[i] = source.dtype.type(0) if source[i] <= 0 else source[i]
 
@@ -21,7 +22,7 @@ def relu(x: Array, y: Array) -> None:
 @jit
 def relu_backward(dy: Array, y: Array, dx: Array) -> None:
     """Twin: ``reference.relu_backward``, in one pass."""
-    gradient, output, target = dy.ravel(), y.ravel(), dx.ravel()
+    gradient, output, target = flat(dy), flat(y), flat(dx)
     for i in range(uint(dy.size)):
         target[i] = gradient[i] if output[i] > 0 else gradient.dtype.type(0)
 
@@ -49,7 +50,7 @@ def softmax_cross_entropy(logits: Array, classes: Array, losses: Array, dlogits:
 @short_jit
 def divide(x: Array, by: int) -> None:
     """Twin: ``reference.divide``."""
-    numbers, divisor = x.ravel(), x.dtype.type(by)
+    numbers, divisor = flat(x), x.dtype.type(by)
     for i in range(uint(x.size)):
         numbers[i] /= divisor
 

@@ -20,6 +20,7 @@ from numba.core import cgutils, config
 from numba.np.numpy_support import as_dtype
 
 from tinynet.kernels.activations import divide, relu, relu_backward, softmax, softmax_cross_entropy
+from tinynet.kernels.arrays import flat
 from tinynet.kernels.convolution import convolve
 from tinynet.kernels.convolution_winograd import winograd
 from tinynet.kernels.pooling import average_pool, max_pool
@@ -125,7 +126,7 @@ def run_calls(table: Array, moves: Array, next_row: Array, results: Array, x: Ar
     the moves: of ``results`` where move[2] is 0, of x where it is 1, of ``other`` where it is 2. A call may change
     next_row[0], which is the number of the one that follows.
     """
-    words = table.ravel()
+    words = flat(table)
     for i in range(len(moves)):
         array = moves[i, 2]
         address = results.ctypes.data if array == 0 else x.ctypes.data if array == 1 else other.ctypes.data

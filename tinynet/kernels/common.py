@@ -1,4 +1,4 @@
-"""What several kernels do: make room, copy, add padding, compare."""
+"""What several kernels do: copy, add padding, compare."""
 
 from __future__ import annotations
 
@@ -7,22 +7,15 @@ from typing import Any
 import numpy as np
 from numba.core import cgutils
 
-from tinynet.kernels.settings import PITCH, Array, inline, jit, uint
+from tinynet.kernels.arrays import empty, flat
+from tinynet.kernels.settings import PITCH, Array, inline, uint
 from tinynet.kernels.vectors import Code, compiled_as
-
-
-@jit
-def aligned(size: Any, dtype: Any) -> Array:
-    """Room for ``size`` numbers that begins where a vector should: an unaligned one takes twice as long to load."""
-    room = np.empty(size + uint(64), dtype)
-    skip = uint(-room.ctypes.data % 64 // room.itemsize)
-    return room[skip : skip + size]
 
 
 @inline
 def zeroed(size: Any, dtype: Any) -> Array:
-    """``aligned``, with zeros in it."""
-    room = aligned(size, dtype)
+    """Room for ``size`` numbers, with zeros in it."""
+    room = empty(size, dtype)
     room[:] = 0
     return room
 
@@ -57,7 +50,7 @@ def pad(x: Array, first: int, end: int, pads: Any, room: Array) -> None:
     """Copy images ``first`` to ``end`` of ``x`` into a room with zeros around each, which are there already."""
     _, h, w, c = x.shape
     (top, bottom), (left, right) = pads
-    source, line = x.ravel(), uint(w * c)
+    source, line = flat(x), uint(w * c)
     s = uint(first * h) * line
     for image in range(end - first):
         for i in range(h):

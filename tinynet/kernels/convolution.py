@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 from llvmlite import ir
 
-from tinynet.kernels.common import aligned, copy_rows, copy_run, list_starts, pad, to_pitch, zeroed
+from tinynet.kernels.arrays import empty, flat
+from tinynet.kernels.common import copy_rows, copy_run, list_starts, pad, to_pitch, zeroed
 from tinynet.kernels.settings import TILE, Array, inline, jit, uint
 from tinynet.kernels.tiles import list_tiles, multiply_tile
 from tinynet.kernels.vectors import Code, compiled_as
@@ -25,31 +26,31 @@ def convolve(x: Array, W: Array, b: Array, y: Array, s_h: int, s_w: int, pads: A
     (top, bottom), (left, right) = pads
     run, runs, width, positions = uint(k_w * c), uint(k_h), uint(filters), out_h * out_w
     pitch = to_pitch(width)
-    weights = aligned(runs * run * pitch, W.dtype)
-    copy_rows(W.ravel(), runs * run, width, weights, pitch)
-    bias, smallest = b.ravel(), x.dtype.type(least)
-    is_thin = (uint(TILE - 1) * uint(s_w * c) + run) <= uint(BLANK) and _is_finite(W.ravel())
+    weights = empty(runs * run * pitch, W.dtype)
+    copy_rows(flat(W), runs * run, width, weights, pitch)
+    bias, smallest = flat(b), x.dtype.type(least)
+    is_thin = (uint(TILE - 1) * uint(s_w * c) + run) <= uint(BLANK) and _is_finite(flat(W))
 
     padded_h, padded_w = top + h + bottom, left + w + right
     images = min(n, max(1, PADDED_BYTES // (padded_h * padded_w * c * x.itemsize)))
     size, row = padded_h * padded_w * c, uint(padded_w * c)
     room = zeroed(uint(images * size if size > h * w * c else 0), x.dtype)
-    tiles = np.empty(images * positions // TILE + 1, np.uintp)
-    starts = np.empty(max(images * positions, TILE), np.uintp)
+    tiles = empty(images * positions // TILE + 1, np.uintp)
+    starts = empty(max(images * positions, TILE), np.uintp)
     list_starts(starts, out_h, out_w, s_h * padded_w * c, s_w * c)
     for i in range(positions, len(starts)):  # after all images, what is missing to a tile
         starts[i] = starts[i - positions] + uint(size if i < images * positions else 0)
 
-    products = y.ravel()
+    products = flat(y)
     for first in range(0, n, images):
         chunk = min(images, n - first)
-        source, target = x.ravel()[first * size :], products[first * positions * filters :]
+        source, target = flat(x)[first * size :], products[first * positions * filters :]
         if room.size:
             pad(x, first, first + chunk, pads, room)
             source = room
         end = uint(chunk * positions)
         if end < uint(TILE):
-            target = np.empty(uint(TILE) * width, y.dtype)
+            target = empty(uint(TILE) * width, y.dtype)
         count = list_tiles(tiles, end)
         if is_thin:
             count = _leave_out_blank(source, starts, tiles[:count], runs, row, run, bias, smallest, target)
@@ -77,9 +78,9 @@ def _leave_out_blank(
 
     Much of an image of one channel may be an empty background.
     """
-    width, is_blank = uint(len(bias)), np.empty(1, np.uint8)
+    width, is_blank = uint(len(bias)), empty(1, np.uint8)
     centre, count = runs // uint(2) * row + run // uint(2), uint(0)
-    blank = np.empty(uint(TILE) * width, target.dtype)
+    blank = empty(uint(TILE) * width, target.dtype)
     for r in range(uint(TILE) * width):
         blank[r] = least if bias[r % width] <= least else bias[r % width]
     for i in tiles:

@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 from llvmlite import ir
 
-from tinynet.kernels.common import aligned, all_equal, copy_run, to_pitch, zeroed
+from tinynet.kernels.arrays import empty, flat
+from tinynet.kernels.common import all_equal, copy_run, to_pitch, zeroed
 from tinynet.kernels.settings import PITCH, TILE, VECTOR_BYTES, Array, inline, jit, uint
 from tinynet.kernels.tiles import dot_tile, multiply_tile
 from tinynet.kernels.vectors import Code, Vector, compiled_as
@@ -71,7 +72,7 @@ def winograd(x: Array, W: Array, b: Array, y: Array, kept: Array, pads: Any, lea
     k_h, k_w, c, _ = W.shape
     (zero, one, two), taps_h, taps_w = (uint(0), uint(1), uint(2)), uint(k_h), uint(k_w)
     depth, width, pitch = uint(c), uint(filters), to_pitch(uint(filters))
-    numbers, firsts = TERM_NUMBERS[k_h // 4, k_w // 4].ravel(), FIRST_NUMBERS[k_h // 4, k_w // 4]  # 0 for 3, 1 for 5
+    numbers, firsts = flat(TERM_NUMBERS[k_h // 4, k_w // 4]), FIRST_NUMBERS[k_h // 4, k_w // 4]  # 0 for 3, 1 for 5
     num_terms = firsts[KINDS * KINDS]
     lanes, column_pitch = uint((VECTOR_BYTES or 32) // x.itemsize), to_pitch(depth)
     few = width % lanes if width % lanes <= lanes // uint(FEW) else zero  # filters: a vector would be nearly empty
@@ -79,10 +80,10 @@ def winograd(x: Array, W: Array, b: Array, y: Array, kept: Array, pads: Any, lea
     whole, weights = width - few, uint(-kept.ctypes.data % 64 // kept.itemsize)
     weight_terms = weights + to_pitch(uint(W.size))
     columns = weight_terms + num_terms * depth * pitch
-    if not all_equal(W.ravel(), kept, weights):
+    if not all_equal(flat(W), kept, weights):
         _transform_weights(W, numbers, num_terms, pitch, kept, weight_terms)
         _copy_last_columns(kept, weight_terms, num_terms, depth, pitch, width, few, column_pitch, columns)
-        copy_run(W.ravel(), zero, uint(W.size), kept, weights)
+        copy_run(flat(W), zero, uint(W.size), kept, weights)
 
     tiles_h, tiles_w = uint((out_h + 1) // 2), uint((out_w + 1) // 2)
     padded_h, padded_w = two * tiles_h + taps_h - one, two * tiles_w + taps_w - one
@@ -93,10 +94,10 @@ def winograd(x: Array, W: Array, b: Array, y: Array, kept: Array, pads: Any, lea
     most = (at_once * tiles_w + uint(TILE - 1)) // uint(TILE) * uint(TILE)
     next_term, next_kind = at_once * run_pitch, most * pitch
     room = zeroed(uint(images) * size + uint(PITCH), x.dtype)
-    lines = aligned(uint(MOST_TERMS) * line_pitch + uint(PITCH), x.dtype)
-    terms, products = aligned(num_terms * next_term, x.dtype), aligned(uint(KINDS * KINDS) * next_kind, x.dtype)
-    places, starts, no_bias = np.empty(most, np.uintp), np.empty(TILE, np.uintp), zeroed(pitch, x.dtype)
-    bias, target, smallest, nothing = b.ravel(), y.ravel(), x.dtype.type(least), x.dtype.type(-np.inf)
+    lines = empty(uint(MOST_TERMS) * line_pitch + uint(PITCH), x.dtype)
+    terms, products = empty(num_terms * next_term, x.dtype), empty(uint(KINDS * KINDS) * next_kind, x.dtype)
+    places, starts, no_bias = empty(most, np.uintp), empty(TILE, np.uintp), zeroed(pitch, x.dtype)
+    bias, target, smallest, nothing = flat(b), flat(y), x.dtype.type(least), x.dtype.type(-np.inf)
 
     for begin in range(0, n, images):
         chunk = min(images, n - begin)
@@ -147,9 +148,9 @@ def _transform_weights(W: Array, numbers: Array, num_terms: Any, pitch: Any, wei
     tap = uint(c) * width
     line = taps_w * tap
     line_pitch = to_pitch(line)
-    source = aligned(taps_h * line + uint(PITCH), W.dtype)
-    copy_run(W.ravel(), zero, taps_h * line, source, zero)
-    lines = aligned(uint(MOST_TERMS) * line_pitch + uint(PITCH), W.dtype)
+    source = empty(taps_h * line + uint(PITCH), W.dtype)
+    copy_run(flat(W), zero, taps_h * line, source, zero)
+    lines = empty(uint(MOST_TERMS) * line_pitch + uint(PITCH), W.dtype)
     _terms_of_weights(source, zero, line, two * line, line, IN_ORDER, zero, lines, zero, line_pitch, taps_h)
     for channel in range(uint(c)):
         for i in range(taps_h + taps_h // two):  # terms: 4 of 3 taps, 7 of 5
@@ -178,7 +179,7 @@ def _pad_evens_first(x: Array, first: int, end: int, pads: Any, size: Any, row: 
     """Like ``pad``, but the even columns of each row, ``evens`` numbers in all, come before the odd ones."""
     _, h, w, c = x.shape
     (top, _), (left, _) = pads
-    source, depth, two = x.ravel(), uint(c), uint(2)
+    source, depth, two = flat(x), uint(c), uint(2)
     s = uint(first * h * w) * depth
     for image in range(uint(end - first)):
         for i in range(uint(top), uint(top + h)):

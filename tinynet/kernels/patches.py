@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tinynet.kernels.arrays import flat
 from tinynet.kernels.settings import Array, jit, uint
 
 
@@ -10,7 +11,7 @@ def im2col(x: Array, k_h: int, k_w: int, s_h: int, s_w: int, patches: Array) -> 
     """Twin: ``reference.im2col``. A patch is k_h runs of k_w * c numbers that lie side by side in the image."""
     n, h, w, c = x.shape
     out_h, out_w = (h - k_h) // s_h + 1, (w - k_w) // s_w + 1
-    source, target = x.ravel(), patches.ravel()
+    source, target = flat(x), flat(patches)
     run, row, step = uint(k_w * c), uint(w * c), uint(s_w * c)
     rest = uint(patches.shape[1]) - uint(k_h) * run
     t = uint(0)
@@ -33,7 +34,7 @@ def im2col_transposed(x: Array, k_h: int, k_w: int, s_h: int, s_w: int, patches:
     """Twin: ``reference.im2col_transposed``. With one channel and stride 1 its runs are whole image rows."""
     n, h, w, c = x.shape
     out_h, out_w = (h - k_h) // s_h + 1, (w - k_w) // s_w + 1
-    source, target = x.ravel(), patches.ravel()
+    source, target = flat(x), flat(patches)
     step, width = uint(s_w * c), uint(out_w)
     t = uint(0)
     for k_i in range(k_h):
@@ -56,7 +57,7 @@ def col2im(patches: Array, x: Array, k_h: int, k_w: int, s_h: int, s_w: int) -> 
     """Twin: ``reference.col2im``."""
     n, h, w, c = x.shape
     out_h, out_w = (h - k_h) // s_h + 1, (w - k_w) // s_w + 1
-    source, target = patches.ravel(), x.ravel()
+    source, target = flat(patches), flat(x)
     run, row, step = uint(k_w * c), uint(w * c), uint(s_w * c)
     s = uint(0)
     for image in range(n):

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from llvmlite import ir
 
+from tinynet.kernels.arrays import flat
 from tinynet.kernels.common import better
 from tinynet.kernels.settings import VECTOR_BYTES, Array, jit, uint
 from tinynet.kernels.vectors import Code, compiled_as
@@ -21,7 +22,7 @@ def max_pool(x: Array, k_h: int, k_w: int, s_h: int, s_w: int, pads: Any, y: Arr
     n, h, w, c = x.shape
     out_h, out_w = y.shape[1:3]
     (top, _), (left, _) = pads
-    source, largest, place = x.ravel(), y.ravel(), argmax.ravel()
+    source, largest, place = flat(x), flat(y), flat(argmax)
     channels, row = uint(c), uint(w * c)
     whole_start, whole_stop = (left + s_w - 1) // s_w, (w + left - k_w) // s_w + 1  # windows within the image's width
     t = uint(0)
@@ -70,7 +71,7 @@ def max_pool(x: Array, k_h: int, k_w: int, s_h: int, s_w: int, pads: Any, y: Arr
 def max_pool_backward(dy: Array, argmax: Array, dx: Array) -> None:
     """Twin: ``reference.max_pool_backward``."""
     n, h, w, c = dx.shape
-    gradient, place, target = dy.ravel(), argmax.ravel(), dx.ravel()
+    gradient, place, target = flat(dy), flat(argmax), flat(dx)
     target[:] = 0
     g = start = uint(0)
     for _ in range(n):
@@ -87,7 +88,7 @@ def average_pool(x: Array, k_h: int, k_w: int, s_h: int, s_w: int, pads: Any, y:
     n, h, w, c = x.shape
     out_h, out_w = y.shape[1:3]
     (top, _), (left, _) = pads
-    source, target = x.ravel(), y.ravel()
+    source, target = flat(x), flat(y)
     channels = uint(c)
     target[:] = 0
     t = uint(0)
@@ -114,7 +115,7 @@ def average_pool_backward(dy: Array, k_h: int, k_w: int, s_h: int, s_w: int, pad
     n, h, w, c = dx.shape
     out_h, out_w = dy.shape[1:3]
     (top, _), (left, _) = pads
-    gradient, target = dy.ravel(), dx.ravel()
+    gradient, target = flat(dy), flat(dx)
     channels = uint(c)
     target[:] = 0
     g = uint(0)

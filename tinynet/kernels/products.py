@@ -6,8 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from tinynet.kernels.common import aligned, copy_run, to_pitch, zeroed
-from tinynet.kernels.settings import COLUMNS, TILE, VECTOR_BYTES, Array, jit, uint
+from tinynet.kernels.arrays import empty, empty_matrix, flat
+from tinynet.kernels.common import copy_run, to_pitch, zeroed
+from tinynet.kernels.settings import COLUMNS, TILE, VECTOR_BYTES, Array, inline, jit, uint
 from tinynet.kernels.tiles import multiply_tile_and_fetch
 from tinynet.kernels.vectors import Code, compiled_as
 
@@ -29,7 +30,7 @@ def vecmat(x: Array, W: Array, b: Array, y: Array, least: float) -> None:
     A large W is read from memory, and that is what takes the time.
     """
     size, columns, smallest = uint(W.shape[0]), uint(W.shape[1]), y.dtype.type(least)
-    numbers, weights, target = x.ravel(), W.ravel(), y.ravel()
+    numbers, weights, target = flat(x), flat(W), flat(y)
     for i in range(columns):
         target[i] = b[i]
     whole = size - size % uint(ROWS_AT_ONCE)
@@ -71,41 +72,43 @@ def _add_rows(x: Array, k: Any, W: Array, w: Any, columns: Any, y: Array) -> Non
 def matmul(x: Array, W: Array, b: Array, y: Array, x_transposed: bool, W_transposed: bool, least: float) -> None:
     """Twin: ``reference.matmul``. The columns of a transposed x are laid out as rows, ROWS of them at a time.
 
-    With a transposed W it is computed as (W @ x.T).T: it would take longer to transpose W, which is large.
+    With a transposed W it is computed as (W @ x.T).T: it would take longer to transpose W, which is large. (There is
+    one call of ``_multiply`` for all cases: it takes long to compile.)
     """
-    smallest, none = y.dtype.type(least), y.dtype.type(-np.inf)
-    zeros = zeroed(uint(x.shape[0] if W_transposed else y.shape[1]), y.dtype)
+    smallest, none, zero = y.dtype.type(least), y.dtype.type(-np.inf), uint(0)
+    n, size = uint(len(x)), uint(len(x)) if x_transposed else uint(x.shape[1])
+    rows = uint(len(W)) if W_transposed else uint(len(y))
+    at_once = uint(ROWS) if x_transposed or W_transposed else max(rows, uint(1))
+    pitch = to_pitch(size) if x_transposed else size
+    panel = empty(at_once * pitch if x_transposed else zero, x.dtype)
+    factor = empty_matrix(size if W_transposed else zero, n, x.dtype)
+    room = empty_matrix(at_once if W_transposed else zero, n, x.dtype)
     if W_transposed:
-        rows, size, columns = uint(x.shape[0]), uint(x.shape[1]), uint(len(W))
-        factor, room = np.empty((size, rows), x.dtype), np.empty((ROWS, rows), x.dtype)
-        for row in range(rows):
+        for row in range(n):
             for k in range(size):
                 factor[k, row] = x[row, k]
-        target, products = y.ravel(), room.ravel()
-        for begin in range(uint(0), columns, uint(ROWS)):
-            count = min(uint(ROWS), columns - begin)
-            _multiply(W.ravel(), begin * size, size, factor, zeros, room[:count], none)
-            for row in range(rows):
-                t = row * columns + begin
-                for i in range(count):
-                    value = products[i * rows + row] + b[begin + i]
-                    target[t + i] = smallest if value <= smallest else value
-    elif x_transposed:
-        size, rows = uint(x.shape[0]), uint(x.shape[1])
-        source, pitch = x.ravel(), to_pitch(size)
-        panel = aligned(uint(ROWS) * pitch, x.dtype)
-        for begin in range(uint(0), rows, uint(ROWS)):
-            count = min(uint(ROWS), rows - begin)
+    source = panel if x_transposed else flat(W) if W_transposed else flat(x)
+    right, first = factor if W_transposed else W, zeroed(n, y.dtype) if W_transposed else b
+    target, products, numbers = flat(y), flat(room), flat(x)
+    for begin in range(zero, rows, at_once):
+        count = min(at_once, rows - begin)
+        if x_transposed:
             for k in range(size):
                 s = k * rows + begin
                 for row in range(count):
-                    panel[row * pitch + k] = source[s + row]
-            _multiply(panel, uint(0), pitch, W, b, y[begin : begin + count], smallest)
-    else:
-        _multiply(x.ravel(), uint(0), uint(x.shape[1]), W, b, y, smallest)
+                    panel[row * pitch + k] = numbers[s + row]
+        to = room[:count] if W_transposed else y[begin : begin + count]
+        start = begin * size if W_transposed else zero
+        _multiply(source, start, pitch, right, first, to, none if W_transposed else smallest)
+        if W_transposed:
+            for row in range(n):
+                t = row * rows + begin
+                for i in range(count):
+                    value = products[i * n + row] + b[begin + i]
+                    target[t + i] = smallest if value <= smallest else value
 
 
-@jit
+@inline
 def _multiply(source: Array, start: Any, next_start: Any, W: Array, b: Array, y: Array, least: Any) -> None:
     """The rows from source[start] on, times W, plus b, at least ``least``: some columns at a time, which stay in cache.
 
@@ -120,9 +123,9 @@ def _multiply(source: Array, start: Any, next_start: Any, W: Array, b: Array, y:
     missing = tiles * uint(TILE) - rows
     full = tiles - missing if missing <= tiles else tiles
     padded = tiles - one if missing > tiles else tiles  # the tile that is made up; ``tiles`` if none is
-    weights, target = W.ravel(), y.ravel()
-    others = np.empty(uint(TILE) * columns if padded < tiles else zero, y.dtype)  # what that tile gives
-    starts = np.empty(tiles * uint(TILE), np.uintp)
+    weights, target = flat(W), flat(y)
+    others = empty(uint(TILE) * columns if padded < tiles else zero, y.dtype)  # what that tile gives
+    starts = empty(tiles * uint(TILE), np.uintp)
     for i in range(uint(len(starts))):
         starts[i] = start + min(i, rows - one) * next_start
     at_once = uint(DEPTH) if columns > uint(NARROW) else uint(NARROW_DEPTH)

@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from tinynet.kernels.common import aligned, copy_run, list_starts, pad, to_pitch, zeroed
+from tinynet.kernels.arrays import empty, flat
+from tinynet.kernels.common import copy_run, list_starts, pad, to_pitch, zeroed
 from tinynet.kernels.settings import PITCH, VECTOR_BYTES, Array, inline, jit, short_jit, uint
 from tinynet.kernels.vectors import Code, compiled_as
 
@@ -40,20 +41,20 @@ def sum_patches(
     is_worth_it = not x_argmax.size and uint(c) > lanes and numbers * filters > WORTH_TAKING_APART * padded_h * padded_w
     rest = uint(c) % lanes if is_worth_it else uint(0)
     whole = uint(c) - rest
-    starts = np.empty(out_h * out_w, np.uintp)
+    starts = empty(out_h * out_w, np.uintp)
     list_starts(starts, out_h, out_w, s_h * padded_w, s_w)
-    pixel_starts = np.empty(h * w if x_argmax.size else 0, np.uintp)
+    pixel_starts = empty(h * w if x_argmax.size else 0, np.uintp)
     if x_argmax.size:
         list_starts(pixel_starts, h, w, padded_w * c, c)
     is_copied = rest > 0 or x_argmax.size > 0 or padded_w > w or padded_h > h
     room = zeroed(pixels * uint(c) if is_copied else uint(0), x.dtype)  # for an image with its zeros
-    source, gradient, position = x.ravel(), dy.ravel(), argmax.ravel()
+    source, gradient, position = flat(x), flat(dy), flat(argmax)
     target = zeroed(windows * uint(c), x.dtype)
     at_a_time = min(numbers, max(1, LIST_BYTES // (filters * dy.itemsize)))
-    corners = np.empty(at_a_time * filters, np.uintp)
-    places = np.empty(at_a_time * filters, np.uintp)
-    values = np.empty(at_a_time * filters, dy.dtype)
-    ends = np.empty(filters, np.uintp)
+    corners = empty(at_a_time * filters, np.uintp)
+    places = empty(at_a_time * filters, np.uintp)
+    values = empty(at_a_time * filters, dy.dtype)
+    ends = empty(filters, np.uintp)
     for image in range(n):
         g = uint(image * numbers * filters)
         images, start = (room, uint(0)) if is_copied else (source, uint(image * h * w * c))
@@ -118,7 +119,7 @@ def _unpool(numbers: Array, argmax: Array, image: Any, corner: Any, starts: Arra
 
     The pixel of argmax 0 begins at room[corner], and the others ``starts`` further on.
     """
-    source, place, c = numbers.ravel(), argmax.ravel(), uint(numbers.shape[3])
+    source, place, c = flat(numbers), flat(argmax), uint(numbers.shape[3])
     room[:] = 0
     g = uint(image) * uint(numbers.shape[1] * numbers.shape[2]) * c
     for _ in range(numbers.shape[1] * numbers.shape[2]):
@@ -132,7 +133,7 @@ def _pad_apart(x: Array, image: int, pads: Any, whole: Any, room: Array) -> None
     """Like ``pad``, for one image: first the ``whole`` channels of each pixel, then, after all of these, the rest."""
     _, h, w, c = x.shape
     (top, bottom), (left, right) = pads
-    source, rest = x.ravel(), uint(c) - whole
+    source, rest = flat(x), uint(c) - whole
     s, after = uint(image * h * w * c), uint((top + h + bottom) * (left + w + right)) * whole
     for i in range(h):
         pixel = uint((top + i) * (left + w + right) + left)
@@ -167,21 +168,21 @@ def add_filters(dy: Array, argmax: Array, filters_: Array, x: Array, s_h: int, s
     (top, bottom), (left, right) = pads
     padded_h, padded_w = top + h + bottom, left + w + right
     out_h, out_w = (padded_h - k_h) // s_h + 1, (padded_w - k_w) // s_w + 1
-    starts = np.empty(out_h * out_w, np.uintp)
+    starts = empty(out_h * out_w, np.uintp)
     list_starts(starts, out_h, out_w, s_h * padded_w * c, s_w * c)
-    target = x.ravel()
-    room = aligned(uint(padded_h * padded_w * c), x.dtype)  # for the gradient of an image with its padding
+    target = flat(x)
+    room = empty(uint(padded_h * padded_w * c), x.dtype)  # for the gradient of an image with its padding
     run, row, line = uint(k_w * c), uint(padded_w * c), uint(w * c)
     pitch = to_pitch(run)
     size = uint(filters) * pitch
-    weights = aligned(uint(k_h) * size, x.dtype)
+    weights = empty(uint(k_h) * size, x.dtype)
     _copy_by_row(filters_, pitch, weights)
     rows = uint(max(1, FAST_BYTES // (size * x.itemsize)))
-    skips, counts = np.empty(out_w, np.uintp), np.empty(out_w, np.uintp)
+    skips, counts = empty(out_w, np.uintp), empty(out_w, np.uintp)
     _list_inside(skips, counts, s_w, left, w, k_w, c)
-    places = np.empty(out_h * out_w * filters, np.uintp)
-    values = np.empty(out_h * out_w * filters, dy.dtype)
-    ends = np.empty(out_h * out_w, np.uintp)
+    places = empty(out_h * out_w * filters, np.uintp)
+    values = empty(out_h * out_w * filters, dy.dtype)
+    ends = empty(out_h * out_w, np.uintp)
     s = uint(0)
     for image in range(n):
         _list_by_position(dy, argmax, image, pitch, places, values, ends)
@@ -226,7 +227,7 @@ def _list_by_position(
     The list of position p begins at p * filters, where there is room for each filter, and ends at ends[p].
     """
     filters, numbers = uint(dy.shape[3]), uint(dy.shape[1] * dy.shape[2])
-    gradient, position, is_pooled = dy.ravel(), argmax.ravel(), argmax.size > 0
+    gradient, position, is_pooled = flat(dy), flat(argmax), argmax.size > 0
     for q in range(uint(len(ends))):
         ends[q] = q * filters
     g = uint(image) * numbers * filters
@@ -334,13 +335,13 @@ def _add_runs(
 @short_jit
 def count_nonzero(x: Array) -> int:
     """Twin: ``reference.count_nonzero``."""
-    return _count_nonzero(x.ravel())
+    return _count_nonzero(flat(x))
 
 
 @short_jit
 def jump_if_dense(x: Array, most: int, to: int, next_row: Array) -> None:
     """Twin: ``reference.jump_if_dense``."""
-    if _count_nonzero(x.ravel()) > most:
+    if _count_nonzero(flat(x)) > most:
         next_row[0] = to
 
 
@@ -360,7 +361,7 @@ def _count_nonzero(values: Array) -> int:
 def sum_channels(x: Array, sums: Array) -> None:
     """Twin: ``reference.sum_channels``. Rows of images are added up first: they are longer than a pixel."""
     n, h, w, c = x.shape
-    numbers, row, line = x.ravel(), zeroed(uint(w * c), x.dtype), uint(w * c)
+    numbers, row, line = flat(x), zeroed(uint(w * c), x.dtype), uint(w * c)
     s = uint(0)
     for _ in range(n * h):
         for r in range(line):
