@@ -31,7 +31,6 @@ def main(dtype: str) -> None:
         "add_filters": lambda: kernels.add_filters(images, no_argmax, windows, images, 1, 1, pads),
         "sum_channels": lambda: kernels.sum_channels(images, row),
         "sgd": lambda: kernels.sgd(row, row, row, 0.0, 0.0, False),
-        "softmax_cross_entropy": lambda: kernels.softmax_cross_entropy(matrix, classes, row, matrix),
         "relu_backward": lambda: kernels.relu_backward(row, row, row),
     }
     for name, call in calls.items():

@@ -30,7 +30,6 @@ SECOND_COMPILER = SecondCompiler(
         "add_filters",
         "sum_channels",
         "sgd",
-        "softmax_cross_entropy",
         "relu_backward",
     ),
     begins_with=("convolve", "winograd"),
