@@ -132,7 +132,7 @@ class PartlyConnected(Conv2D):
         return dx, grads
 
 
-# (Not `PartlyConnected`: the loss has a slope in its absent weights, too, but its gradient says 0, to leave them absent.)
+# (Not `PartlyConnected`: the loss has a slope in absent weights, too, but its gradient says 0, so that they stay so.)
 for layer, shape in [(ScaledTanh(), (3, 3, 2)), (Coefficients(), (3, 3, 2))]:
     check_gradients(layer, shape, raise_error=True)
 

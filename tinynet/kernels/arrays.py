@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 from numba import types
+from numba.core import cgutils
 from numba.core.imputils import impl_ret_borrowed, impl_ret_new_ref
 from numba.extending import lower_builtin, type_callable
-from numba.np.arrayobj import make_array, populate_array
 
 from tinynet.kernels.settings import Array, Function
 
@@ -32,16 +32,23 @@ def _array(
     context: Any, builder: Any, kind: Any, data: Any, shape: Sequence[Any], meminfo: Any, parent: Any = None
 ) -> Any:
     """An array of one axis or two, row by row in memory that ``meminfo`` keeps."""
-    array = make_array(kind)(context, builder)  # type: ignore[no-untyped-call]
-    itemsize = context.get_constant(types.intp, kind.dtype.bitwidth // 8)
+    array, itemsize = context.make_array(kind)(context, builder), _bytes_of(context, kind)
     strides = [*(builder.mul(itemsize, size) for size in shape[1:]), itemsize]
-    populate_array(array, data, shape, strides, itemsize, meminfo, parent)  # type: ignore[no-untyped-call]
+    array.shape, array.strides = (cgutils.pack_array(builder, sizes) for sizes in (shape, strides))  # type: ignore[no-untyped-call]
+    array.itemsize, array.nitems = itemsize, functools.reduce(builder.mul, shape)
+    array.data, array.meminfo = data, meminfo
+    array.parent = context.get_constant_null(types.pyobject) if parent is None else parent
     return array._getvalue()
+
+
+def _bytes_of(context: Any, kind: Any) -> Any:
+    """What a number of an array takes."""
+    return context.get_constant(types.intp, kind.dtype.bitwidth // 8)
 
 
 def _write_flat(context: Any, builder: Any, signature: Any, values: Any) -> Any:
     (kind,), returned = signature.args, signature.return_type
-    array = make_array(kind)(context, builder, values[0])  # type: ignore[no-untyped-call]
+    array = context.make_array(kind)(context, builder, values[0])
     view = _array(context, builder, returned, array.data, [array.nitems], array.meminfo, array.parent)
     return impl_ret_borrowed(context, builder, returned, view)  # type: ignore[no-untyped-call]
 
@@ -59,7 +66,7 @@ def flat(x: Array) -> Array:
 def _write_empty(context: Any, builder: Any, signature: Any, values: Any) -> Any:
     returned, kinds = signature.return_type, signature.args[:-1]
     shape = [context.cast(builder, size, kind, types.intp) for size, kind in zip(values[:-1], kinds, strict=True)]
-    bytes_ = functools.reduce(builder.mul, shape, context.get_constant(types.intp, returned.dtype.bitwidth // 8))
+    bytes_ = functools.reduce(builder.mul, shape, _bytes_of(context, returned))
     meminfo = context.nrt.meminfo_alloc_aligned(builder, bytes_, LINE)  # it raises MemoryError
     numbers = context.get_data_type(returned.dtype).as_pointer()
     data = builder.bitcast(context.nrt.meminfo_data(builder, meminfo), numbers)

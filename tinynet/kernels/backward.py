@@ -20,7 +20,7 @@ def main(dtype: str) -> None:
 
     Before them comes what prediction needs as well.
     """
-    images, matrix, row = (np.zeros((2,) * axes, dtype) for axes in (4, 2, 1))
+    images, row = np.zeros((2,) * 4, dtype), np.zeros(2, dtype)
     windows = images.transpose(3, 0, 1, 2)  # those of each filter, as they lie in memory
     integers, classes, results = np.zeros((2, WORDS), np.int64), np.zeros(2, np.intp), np.zeros(2, np.uint8)
     no_argmax, size, pads = np.zeros((0, 0, 0, 0), np.int32), (2, 2), ((1, 0), (1, 0))
