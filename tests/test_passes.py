@@ -365,7 +365,6 @@ def test_another_backward_pass_of_a_layer_or_its_class_is_called(kind, owner, la
     for name, grad in usual.grads.items():
         factor = 2 if name.split("/")[0] in changed else 1
         np.testing.assert_allclose(result.grads[name], factor * grad, rtol=1e-5, atol=1e-6, err_msg=name)
-    monkeypatch.undo()
 
 
 @pytest.mark.parametrize("kind", ["network", "loss"])

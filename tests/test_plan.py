@@ -523,10 +523,10 @@ def test_another_forward_of_a_class_is_called(kind, monkeypatch):
     model, x = network(), images_of_network
     before = assert_same_bits(model, x)
     forward = kind.forward
-    monkeypatch.setattr(kind, "forward", lambda *args: (forward(*args)[0] + 1, None))
-    for changed in (model, network()):
-        assert not np.array_equal(assert_same_bits(changed, x), before)
-    monkeypatch.undo()
+    with monkeypatch.context() as patch:
+        patch.setattr(kind, "forward", lambda *args: (forward(*args)[0] + 1, None))
+        for changed in (model, network()):
+            assert not np.array_equal(assert_same_bits(changed, x), before)
     np.testing.assert_array_equal(assert_same_bits(model, x), before)
 
 
