@@ -261,6 +261,15 @@ def test_of_an_epoch_that_ends_early_there_is_no_checkpoint(tmp_path, capsys, ba
     assert capsys.readouterr().out == (f"Epoch 1: saving model to {tmp_path / 'model'}\n" if saved else not_saved)
 
 
+def test_a_checkpoint_in_a_loop_of_ones_own_is_told_of_no_batches(tmp_path):
+    model, checkpoint = mlp(), ModelCheckpoint(tmp_path / "model")
+    model.stop_training = True
+    checkpoint.set_model(model)
+    checkpoint.set_params({})
+    checkpoint.on_epoch_end(0, {})
+    assert (tmp_path / "model").exists()
+
+
 def test_a_checkpoint_of_the_weights_alone(tmp_path):
     model, other = mlp(), mlp()
     model.fit(X, Y, verbose=0, callbacks=[ModelCheckpoint(tmp_path / "m.weights.h5", save_weights_only=True)])

@@ -52,6 +52,8 @@ class ModelCheckpoint(Monitor):
         ['01.safetensors', '02.safetensors']
     """
 
+    batches = 0  # of this epoch, done
+
     def __init__(
         self,
         filepath: str | os.PathLike[str],
