@@ -131,7 +131,38 @@ def lenet5() -> Network:
     )
 
 
+def perceptron(*units: int) -> Network:
+    """Layers of so many units with ReLU, and 10 classes: a multilayer perceptron."""
+    dense = (("Dense", {"units": count, "activation": "relu"}) for count in units)
+    return Network(
+        title=f"Dense layers ({'-'.join(map(str, units))})",
+        input_shape=(28, 28, 1),
+        layers=(("Flatten", {}), *dense, ("Dense", {"units": 10})),
+    )
+
+
+def simple_convnet() -> Network:
+    """The network of Keras's example "Simple MNIST convnet", without its dropout: 32 and 64 filters of 3x3 "valid"."""
+    return Network(
+        title="Keras's MNIST convnet (32-64)",
+        input_shape=(28, 28, 1),
+        layers=(
+            ("Conv2D", {"filters": 32, "kernel_size": 3, "padding": "valid", "activation": "relu"}),
+            ("MaxPooling2D", {"pool_size": 2}),
+            ("Conv2D", {"filters": 64, "kernel_size": 3, "padding": "valid", "activation": "relu"}),
+            ("MaxPooling2D", {"pool_size": 2}),
+            ("Flatten", {}),
+            ("Dense", {"units": 10}),
+        ),
+    )
+
+
 NETWORKS = {"lenet": lenet(), "lenet5": lenet5()}
+OTHER_NETWORKS = {  # and the batches they are given
+    "small": (perceptron(64), 32),
+    "large": (perceptron(512, 512), 128),
+    "convnet": (simple_convnet(), 128),
+}
 
 
 def _output_shape(kind: str, options: dict[str, Any], shape: Shape) -> Shape:

@@ -25,6 +25,7 @@ def parse(
     quick_rounds: int = 3,
     sides: Sequence[str] = (),
     networks: Sequence[str] = tuple(NETWORKS),
+    choices: Sequence[str] = tuple(NETWORKS),
     threads: Sequence[int] | None = None,
     trains: bool = True,
     arguments: Sequence[str] | None = None,
@@ -36,6 +37,7 @@ def parse(
         rounds, quick_rounds: how often each side has its turn.
         sides, networks, threads: what is measured unless the user says otherwise; without ``sides`` or ``networks``
             there is no such option. Threads are 1 and all by default.
+        choices: what networks there are to choose from.
         trains: whether sides are to be refused that cannot train.
         arguments: the command line, by default this process's.
     """
@@ -49,7 +51,7 @@ def parse(
         parser.add_argument("--sides", nargs="+", choices=names, default=list(sides), help="the first is the yardstick")
         parser.add_argument("--threads", nargs="+", type=_positive, default=default_threads)
     if networks:
-        parser.add_argument("--networks", nargs="+", choices=list(NETWORKS), default=list(networks))
+        parser.add_argument("--networks", nargs="+", choices=list(choices), default=list(networks))
     options = parser.parse_args(arguments)
     options.rounds = options.rounds or (quick_rounds if options.quick else rounds)
     options.load_at_start = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0

@@ -14,7 +14,7 @@ import pytest
 from comparisons import comparison_table
 from data import load_mnist
 from measure import Comparison, DisagreementError, Spread, Timing, alternate, check_same_losses, compare
-from networks import NETWORKS, Network, lenet
+from networks import NETWORKS, OTHER_NETWORKS, Network, lenet
 from options import parse
 from report import duration, spread_of_durations, table
 from scaling import scaling_table
@@ -64,12 +64,25 @@ def test_lenet5_costs_what_it_does_by_hand():
     assert network.training_flops == 2 * conv1 + 3 * conv2 + 3 * dense == 2_263_920
 
 
+def test_the_other_networks_cost_what_they_do_by_hand():
+    (small, _), (large, _), (convnet, _) = OTHER_NETWORKS.values()
+    assert small.inference_flops == 2 * (784 * 64 + 64 * 10)
+    assert large.training_flops == 2 * (2 * 784 * 512 + 3 * 512 * 512 + 3 * 512 * 10)
+    conv1, conv2 = 2 * (26 * 26) * (3 * 3) * 32, 2 * (11 * 11) * (3 * 3 * 32) * 64
+    assert convnet.inference_flops == conv1 + conv2 + 2 * (5 * 5 * 64) * 10
+
+
 def test_a_job_costs_its_batch_forward_and_back_or_forward_only():
     assert Job("training", TINY, 4, threads=1).flops == 4 * TINY.training_flops
     assert Job("inference", TINY, 4, threads=1).flops == 4 * TINY.inference_flops
 
 
-@pytest.mark.parametrize("network", [*NETWORKS.values(), lenet(image_size=14, filters=8), TINY], ids=lambda n: n.title)
+OTHERS = [network for network, _ in OTHER_NETWORKS.values()]
+
+
+@pytest.mark.parametrize(
+    "network", [*NETWORKS.values(), *OTHERS, lenet(image_size=14, filters=8), TINY], ids=lambda n: n.title
+)
 def test_tinynet_builds_the_networks_with_these_shapes(network):
     model = tinynet.Sequential(network.keras_layers(tinynet, softmax=True))
     weights = network.initial_weights()
@@ -229,6 +242,8 @@ def test_options_have_their_defaults_and_refuse_what_cannot_be_measured(capsys):
     assert (options.rounds, options.threads, options.sides) == (3, [1, 3], ["tinynet", "pytorch"])
     assert options.networks == ["lenet", "lenet5"]
     assert parse("About.", rounds=15, arguments=["--rounds", "4"]).rounds == 4
+    others = tuple(OTHER_NETWORKS)
+    assert parse("About.", rounds=15, networks=others, choices=others, arguments=[]).networks == list(others)
     for arguments in (["--sides", "onnxruntime"], ["--rounds", "0"], ["--networks", "vgg"]):
         with pytest.raises(SystemExit):
             parse("About.", rounds=15, sides=("tinynet",), arguments=arguments)

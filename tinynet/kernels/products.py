@@ -20,7 +20,7 @@ AHEAD, LINES = (COLUMNS, 4) if VECTOR_BYTES == 64 else (2 * COLUMNS, 1)
 DEPTH, NARROW, NARROW_DEPTH = (1 << 12, 0, 0) if VECTOR_BYTES == 64 else (128, 2 * COLUMNS, 512)
 ROWS = 48  # that are transposed at a time
 # Rows that ``vecmat`` adds up at once, and whether the next ones are fetched meanwhile, by lines of the cache.
-ROWS_AT_ONCE, NEXT_ARE_FETCHED = (8, False) if VECTOR_BYTES == 64 else (4, True)
+ROWS_AT_ONCE, NEXT_ARE_FETCHED = 4, VECTOR_BYTES < 64
 
 
 @jit
