@@ -68,6 +68,7 @@ output = Path(options.output)
 try:
     set_random_seed(options.seed)
     output.mkdir(parents=True, exist_ok=True)
+    (output / "1_training_images.png").touch()  # can it be written?
 except (ValueError, OSError) as error:
     parser.error(str(error))
 
@@ -81,6 +82,8 @@ except (ValueError, OSError) as error:
 # %%
 try:
     (trainData, trainLabels), (testData, testLabels) = mnist.load_data(options.data)
+    if len(set(trainLabels)) < 3 or not set(testLabels) <= set(trainLabels) or min(trainData.shape[1:]) < 4:
+        raise ValueError("LeNet needs images of 4x4 or more, and 3 classes or more, with no other one in the test set")
 except (ValueError, OSError) as error:
     parser.error(str(error))
 

@@ -53,6 +53,20 @@ def make_search(epochs: int, seed: int) -> GridSearchCV:
     return GridSearchCV(classifier, {"learning_rate": LEARNING_RATES}, cv=folds)
 
 
+def positive(text: str) -> int:
+    """The value of an option, as an integer above 0."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not an integer above 0")
+    return int(text)
+
+
+def not_negative(text: str) -> int:
+    """The value of an option, as an integer from 0."""
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r} is not an integer of at least 0")
+    return int(text)
+
+
 @contextlib.contextmanager
 def dask_client(scheduler: str | None) -> Iterator[Any]:
     """A connection to the Dask scheduler at an address, or to one that is started here with two workers."""
@@ -89,13 +103,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     where = parser.add_mutually_exclusive_group()
     where.add_argument("--scheduler", metavar="ADDRESS", help="a running Dask scheduler, such as tcp://host:8786")
     where.add_argument("--without-dask", action="store_true", help="search in this process")
-    parser.add_argument("--samples", type=int, default=3000, help="digits to learn from (default: 3000)")
-    parser.add_argument("--epochs", type=int, default=3, help="epochs of each fit (default: 3)")
-    parser.add_argument("--seed", type=int, default=0, help="start of all randomness (default: 0)")
+    parser.add_argument("--samples", type=positive, default=3000, help="digits to learn from (default: 3000)")
+    parser.add_argument("--epochs", type=positive, default=3, help="epochs of each fit (default: 3)")
+    parser.add_argument("--seed", type=not_negative, default=0, help="start of all randomness (default: 0)")
     options = parser.parse_args(arguments)
 
     (x, y), _ = mnist.load_data()
     x, y = x[: options.samples, :, :, None] / np.float32(255), y[: options.samples]
+    if np.bincount(y, minlength=10).min() < FOLDS:
+        parser.error(f"--samples: the first {options.samples} have fewer than {FOLDS} of a digit, one for each fold")
     search = make_search(options.epochs, options.seed)
     fits = len(LEARNING_RATES) * FOLDS
     with contextlib.ExitStack() as stack:

@@ -104,6 +104,7 @@ def test_adam_can_be_named_in_three_ways(optimizer):
         ({"beta_2": 1.0}, ValueError, "beta_1 and beta_2 must be below 1, got 0.9 and 1"),
         ({"epsilon": -1}, ValueError, "Adam: epsilon must be finite and at least 0, got -1"),
         ({"epsilon": 0}, ValueError, "Adam: epsilon must be above 0"),
+        ({"epsilon": 1e-50}, ValueError, "Adam: epsilon must be above 0 in float32, such as 1e-7, got 1e-50"),
         ({"epsilon": "tiny"}, TypeError, "Adam: epsilon must be a number, got 'tiny'"),
         ({"amsgrad": True}, ValueError, "Adam: amsgrad=True is not supported by tinynet, only False"),
         ({"clipnorm": 1.0}, ValueError, "Adam: clipnorm=1.0 is not supported"),

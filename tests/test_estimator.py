@@ -205,8 +205,38 @@ def test_partial_fit_refuses_classes_that_it_was_not_told_of(blobs: Data):
         estimator.partial_fit(X, labels)
     with pytest.raises(ValueError, match=r"labels that are not in classes: \[2\]"):
         estimator.partial_fit(X, labels, classes=[0, 1])
-    with pytest.raises(ValueError, match=r"\[0 1\] in the first call"):
-        estimator.partial_fit(X, labels, classes=[0, 1, 2])
+    estimator.partial_fit(X, labels, classes=[0, 1, 2])
+    with pytest.raises(ValueError, match=r"\[0 1 2\] in the first call"):
+        estimator.partial_fit(X, labels, classes=[0, 1])
+
+
+def test_parameters_that_are_set_between_partial_fits_take_effect(blobs: Data):
+    X, labels = blobs
+    estimator = SequentialClassifier(random_state=0).partial_fit(X, labels, classes=[0, 1, 2])
+    optimizer, before = estimator.model_.optimizer, estimator.model_.get_weights()
+    estimator.set_params(learning_rate=0.0, momentum=0.0, num_threads=1).partial_fit(X, labels)
+    for was, weight in zip(before, estimator.model_.get_weights(), strict=True):
+        np.testing.assert_array_equal(weight, was)
+    assert estimator.model_.num_threads == 1
+    assert estimator.model_.optimizer.iterations == 2 * optimizer.iterations
+
+    estimator.set_params(learning_rate=0.01, momentum=0.9)
+    same = SequentialClassifier(random_state=0).partial_fit(X, labels, classes=[0, 1, 2])
+    for each in (estimator, same):
+        each.model_.rng = np.random.default_rng(0)  # one order of the samples
+        each.partial_fit(X, labels)
+    np.testing.assert_array_equal(same.predict_proba(X), estimator.predict_proba(X))  # the velocity, too, was kept
+
+
+@pytest.mark.parametrize("options", [{"batch_size": -1}, {"epochs": 0}])
+def test_a_fit_that_is_refused_changes_nothing(blobs: Data, options: dict[str, int]):
+    estimator = SequentialClassifier(epochs=1, random_state=0)
+    with pytest.raises(ValueError, match="must be at least 1"):
+        clone(estimator).set_params(**options).fit(*blobs).predict(blobs[0])
+    model = estimator.fit(*blobs).model_
+    with pytest.raises(ValueError, match="must be at least 1"):
+        estimator.set_params(**options).fit(*blobs)
+    assert estimator.model_ is model
 
 
 # Among scikit-learn's tools -------------------------------------------------------------------------------------------

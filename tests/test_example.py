@@ -284,6 +284,31 @@ def test_wrong_options_end_the_run_with_one_line(options, complaint, run, capsys
     assert complaint in message
 
 
+@pytest.mark.skipif(not Path("/proc/1").is_dir(), reason="there is no such folder, which takes no files")
+def test_a_folder_that_takes_no_pictures_ends_the_run_at_once(run, capsys):
+    with pytest.raises(SystemExit):
+        run("--output", "/proc/1")
+    assert "1_training_images.png" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("fault", ["two classes", "a class of the test set alone", "small images"])
+def test_data_that_the_lesson_cannot_use_ends_the_run(fault, few_digits, tmp_path, run, capsys):
+    (x_train, y_train), (x_test, y_test) = mnist.load_data(few_digits)
+    if fault == "small images":
+        x_train, x_test = x_train[:, :3, :3], x_test[:, :3, :3]
+    elif fault == "two classes":
+        y_train, y_test = y_train % 2, y_test % 2
+    else:
+        y_test = y_test + 1
+    for split, images, labels in (("train", x_train, y_train), ("t10k", x_test, y_test)):
+        write_idx(tmp_path / f"{split}-images-idx3-ubyte", np.ascontiguousarray(images))
+        write_idx(tmp_path / f"{split}-labels-idx1-ubyte", labels)
+    with pytest.raises(SystemExit) as end:
+        run("--data", tmp_path)
+    assert end.value.code == 2
+    assert "LeNet needs images of 4x4 or more, and 3 classes or more" in capsys.readouterr().err
+
+
 def test_a_damaged_data_file_ends_the_run_with_its_name(few_digits, tmp_path, run, capsys):
     for file in few_digits.iterdir():
         (tmp_path / file.name).write_bytes(file.read_bytes()[:-1])

@@ -15,6 +15,8 @@ from tinynet.initializers import (
     fans,
     get_initializer,
 )
+from tinynet.layers import Dense, Input
+from tinynet.models import Sequential
 
 SHAPE = (5, 5, 40, 60)  # fan_in = 25 * 40 = 1000, fan_out = 25 * 60 = 1500
 
@@ -119,6 +121,26 @@ def test_an_initializer_of_ones_own():
 
 
 @pytest.mark.parametrize(
+    ("drawn", "error", "message"),
+    [
+        (np.ones(2), ValueError, r"Drawn: draw must return an array of shape \(3, 2\), got \(2,\)"),
+        (np.ones((3, 2, 1)), ValueError, r"draw must return an array of shape \(3, 2\), got \(3, 2, 1\)"),
+        (0.5, ValueError, r"draw must return an array of shape \(3, 2\), got \(\)"),
+        (None, TypeError, "draw must return an array of numbers, got dtype object"),
+        (np.full((3, 2), 1e39), ValueError, "the numbers that draw returns must be finite in float32"),
+        (np.full((3, 2), np.nan), ValueError, "the numbers that draw returns must be finite in float32"),
+    ],
+)
+def test_an_initializer_of_ones_own_that_draws_something_else_is_refused(drawn, error, message):
+    class Drawn(Initializer):
+        def draw(self, shape, rng):
+            return drawn
+
+    with pytest.raises(error, match=message):
+        Sequential([Input((3,)), Dense(2, kernel_initializer=Drawn())])
+
+
+@pytest.mark.parametrize(
     ("make", "error", "message"),
     [
         (
@@ -132,6 +154,12 @@ def test_an_initializer_of_ones_own():
         (lambda: RandomNormal(stddev=-1), ValueError, "stddev must be finite and at least 0, got -1"),
         (lambda: RandomNormal(mean="0"), TypeError, "mean must be a number, got '0'"),
         (lambda: Constant(0.5, seed=3), TypeError, "Constant has no argument 'seed'"),
+        (lambda: RandomUniform(-1e308, 1e308), ValueError, r"minval=-1e\+308 and maxval=1e\+308 are too far apart"),
+        (
+            lambda: Constant(1e39)((2,), np.random.default_rng(0)),
+            ValueError,
+            "Constant: the numbers .* finite in float32",
+        ),
         (lambda: Constant(math.nan), ValueError, "value must be finite, got nan"),
         (lambda: RandomNormal(mean=-math.inf), ValueError, "mean must be finite, got -inf"),
         (lambda: RandomUniform(maxval=math.inf), ValueError, "maxval must be finite and at least -0.05, got inf"),

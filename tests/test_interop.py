@@ -142,7 +142,7 @@ def test_a_state_that_does_not_fit_changes_nothing():
         ),
         ({**good, "1.weight": good["0.weight"]}, ValueError, "'1.weight'"),
         ({**good, "7.bias": np.zeros(7)}, ValueError, r"7.bias must have shape \(120,\), got \(7,\)"),
-        ({**good, "7.bias": np.full(120, np.nan)}, ValueError, "7.bias has NaN or infinite numbers"),
+        ({**good, "7.bias": np.full(120, np.nan)}, ValueError, "7.bias has numbers that are NaN or infinite in float32"),
         ({**good, "7.bias": np.zeros(120, int)}, TypeError, "7.bias must be an array of floats, got dtype int"),
     ]
     for state, kind, message in wrongs:
@@ -163,3 +163,22 @@ def test_models_that_cannot_be_translated():
 
     with pytest.raises(ValueError, match="Scale 'scale' has weights, and no equivalent in PyTorch that tinynet knows"):
         to_torch_state_dict(Sequential([Input((4,)), Scale(), Dense(3)]))
+
+    class EverySecond(Layer):
+        def make(self, input_shape, rng):
+            return (input_shape[0] // 2,)
+
+    model = Sequential([Input((2, 2, 3)), Flatten(), EverySecond(), Dense(2)])
+    with pytest.raises(ValueError, match=r"EverySecond .* stands between a Flatten and a Dense layer"):
+        to_torch_state_dict(model)
+    vectors = Sequential([Input((6,)), EverySecond(), Dense(2)])
+    assert to_torch_state_dict(vectors)["1.weight"].shape == (2, 3)
+
+
+def test_numbers_that_float32_does_not_hold_are_refused():
+    model = Sequential([Input((2,)), Dense(1)])
+    with pytest.raises(ValueError, match=r"0.weight has numbers that are NaN or infinite in float32"):
+        from_torch_state_dict(model, {"0.weight": np.array([[1e300, 1.0]]), "0.bias": np.zeros(1)})
+    with pytest.raises(ValueError, match=r"weight .dense/W. has numbers that are too large for float32"):
+        model.set_weights([np.array([[1e300], [1.0]]), np.zeros(1)])
+    model.set_weights([np.array([[np.inf], [1.0]]), np.zeros(1)])  # as it says

@@ -289,6 +289,45 @@ def test_no_mistakes_are_good_news():
     assert words(plots.plot_mistakes(IMAGES, LABELS, probabilities(LABELS))) == ["No mistakes among 30 images"]
 
 
+def test_labels_of_another_type_are_the_same_classes():
+    floats = plots.plot_images(IMAGES[:2], np.array([5.0, 3.0]), np.array([5, 4]))
+    assert [title for title, _ in panels(floats)] == ["5", "4 (is 3)"]
+    flags = plots.plot_images(IMAGES[:2], np.array([True, False]), np.array([1, 1]))
+    assert [title for title, _ in panels(flags)] == ["1", "1 (is 0)"]
+    texts = plots.plot_images(IMAGES[:2], ["5", "3"], [5, 4])
+    assert [title for title, _ in panels(texts)] == ["5", "4 (is 3)"]
+    twins = plots.plot_images(IMAGES[:2], [0, 1], [1, 1], class_names=["cat", "cat"])
+    assert [title for title, _ in panels(twins)] == ["cat (is cat)", "cat"]
+    assert words(plots.plot_mistakes(IMAGES, LABELS * 1.0, probabilities(LABELS))) == ["No mistakes among 30 images"]
+    with pytest.raises(TypeError, match="plot_mistakes: labels must be whole numbers, as the columns of probabilities"):
+        plots.plot_mistakes(IMAGES, LABELS.astype(str), probabilities(LABELS))
+    with pytest.raises(ValueError, match=r"labels must be in 0\.\.9, got .*1\.7"):
+        plots.plot_images(IMAGES[:1], [1.7], class_names=CLASSES)
+
+
+def test_predictions_that_are_not_finite_are_refused():
+    p = probabilities(LABELS)
+    p[3] = np.nan
+    for plot in (
+        lambda: plots.plot_images(IMAGES, LABELS, p),
+        lambda: plots.plot_mistakes(IMAGES, LABELS, p),
+        lambda: plots.plot_confusion_matrix(LABELS, p),
+    ):
+        with pytest.raises(ValueError, match=r"(predictions|probabilities) has 10 values that are NaN or infinite"):
+            plot()
+
+
+def test_a_figure_of_ones_own_keeps_its_title():
+    figure = Figure()
+    figure.suptitle("Mine")
+    plots.plot_images(IMAGES[:4], fig=figure)
+    assert figure.get_suptitle() == "Mine"
+
+
+def test_class_names_may_be_numbers():
+    assert plots.plot_confusion_matrix([0, 1, 1], [0, 1, 0], class_names=np.array([4, 7])) is not None
+
+
 def test_mistakes_need_probabilities():
     with pytest.raises(ValueError, match=r"floats of shape \(30, classes\), as predict returns them"):
         plots.plot_mistakes(IMAGES, LABELS, LABELS)

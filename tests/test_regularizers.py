@@ -1,5 +1,7 @@
 """L2: what it adds to the loss and to the gradient, once a batch, by hand and through the training loop."""
 
+import re
+
 import numpy as np
 import pytest
 
@@ -91,6 +93,20 @@ def test_a_regularizer_of_ones_own():
     assert loss == pytest.approx(plain_loss + network().params["conv2d/W"].sum())
     np.testing.assert_allclose(grads["conv2d/W"], plain_grads["conv2d/W"] + 1)
     assert grads["conv2d/W"].dtype == np.float64
+
+
+def test_a_gradient_that_does_not_fit_the_weights_is_refused():
+    class Sum(Regularizer):
+        def __call__(self, W: np.ndarray) -> float:
+            return W.sum()
+
+        def gradient(self, W: np.ndarray) -> np.ndarray:
+            return W.sum(axis=(0, 1, 2))
+
+    model = network(Sum())
+    shape = model.params["conv2d/W"].shape
+    with pytest.raises(ValueError, match=re.escape(f"Sum: gradient must return an array of the shape of W, {shape}")):
+        model.loss_and_gradients(X, Y)
 
 
 def test_a_regularizer_of_ones_own_that_is_not_finished_says_what_is_missing():

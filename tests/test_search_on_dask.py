@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 
@@ -108,6 +109,21 @@ def test_kernels_are_compiled_once_a_worker(output: str):
 
 def test_each_fit_trains_on_one_thread(example: ModuleType):
     assert example.make_search(epochs=1, seed=0).estimator.num_threads == 1
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--samples", "-59000"], "'-59000' is not an integer above 0"),
+        (["--samples", "20"], "the first 20 have fewer than 3 of a digit, one for each fold"),
+        (["--epochs", "0"], "'0' is not an integer above 0"),
+        (["--seed", "-1"], "'-1' is not an integer of at least 0"),
+    ],
+)
+def test_options_that_cannot_be_are_refused(options: list[str], message: str, example: ModuleType, capsys: Any):
+    with pytest.raises(SystemExit):
+        example.main(["--without-dask", *options])
+    assert message in capsys.readouterr().err
 
 
 def test_without_dask_installed_the_example_says_what_to_install(example: ModuleType, monkeypatch: pytest.MonkeyPatch):

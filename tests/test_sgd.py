@@ -250,6 +250,29 @@ def test_a_schedule_of_ones_own():
 
 
 @pytest.mark.parametrize(
+    ("rate", "error", "message"),
+    [
+        (-1.0, ValueError, "Fixed: the learning rate must be finite and at least 0, got -1"),
+        (math.nan, ValueError, "Fixed: the learning rate must be finite and at least 0, got nan"),
+        (None, TypeError, "Fixed: the learning rate must be a number, got None"),
+        ("0.1", TypeError, "Fixed: the learning rate must be a number, got '0.1'"),
+    ],
+)
+def test_a_schedule_of_ones_own_must_give_a_rate(rate, error, message):
+    class Fixed(LearningRateSchedule):
+        def __call__(self, step: int) -> float:
+            return rate
+
+    with pytest.raises(error, match=message):
+        three_steps(learning_rate=Fixed())
+
+
+def test_a_rate_that_grows_for_ever_ends_in_words():
+    with pytest.raises(ValueError, match="ExponentialDecay: with decay_rate=2, the rate is too large by step 2000"):
+        ExponentialDecay(0.1, 1, 2.0)(2000)
+
+
+@pytest.mark.parametrize(
     ("make", "error", "message"),
     [
         (lambda: ExponentialDecay(0.1, 0, 0.5), ValueError, "decay_steps must be at least 1, got 0"),

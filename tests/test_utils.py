@@ -27,15 +27,23 @@ def test_labels_of_any_shape_get_an_axis_more():
     np.testing.assert_array_equal(to_categorical(1, 2), [0, 1])
 
 
+def test_many_classes_take_no_more_room_than_their_vectors():
+    vectors = to_categorical([0, 199_999])
+    assert vectors.shape == (2, 200_000)
+    assert vectors.sum() == vectors[0, 0] + vectors[1, -1] == 2
+
+
 @pytest.mark.parametrize(
     ("labels", "num_classes", "error", "message"),
     [
         ([0, 3], 3, ValueError, "labels must be in 0..2 for num_classes=3, got values from 0 to 3"),
+        ([-1], None, ValueError, "labels must be in 0..0 for num_classes=1, got values from -1 to -1"),
+        ([np.inf], None, ValueError, "takes integer labels, got dtype float64"),
         ([-1, 1], None, ValueError, "labels must be in 0..1 for num_classes=2, got values from -1 to 1"),
-        ([-2, -1], None, ValueError, "num_classes"),
+        ([-2, -1], None, ValueError, "labels must be in 0..0"),
         ([0.5], None, ValueError, "takes integer labels, got dtype float64"),
         ([np.nan], 3, ValueError, "takes integer labels, got dtype float64"),
-        ([np.inf], 3, ValueError, "labels must be in 0..2"),
+        ([np.inf], 3, ValueError, "takes integer labels, got dtype float64"),
         (["a"], None, ValueError, "takes integer labels, got dtype <U1"),
         ([], None, ValueError, "cannot tell the number of classes from no labels; give num_classes"),
         ([0], 0, ValueError, "num_classes must be at least 1, got 0"),

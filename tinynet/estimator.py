@@ -21,9 +21,9 @@ from tinynet.layers import Dense, Flatten, Layer, Softmax
 from tinynet.layers.layer import Array, Shape
 from tinynet.models import Sequential
 from tinynet.network import Network
-from tinynet.optimizers import SGD
+from tinynet.optimizers import SGD, Optimizer
 from tinynet.optimizers.schedules import LearningRateSchedule
-from tinynet.validation import check_shape
+from tinynet.validation import check_int, check_shape
 
 Layers = Sequential | Sequence[Layer]
 Build = Callable[[Shape, int], Layers]
@@ -102,11 +102,12 @@ class SequentialClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
             ValueError, TypeError: the data, a hyperparameter or the network does not fit.
         """
         X, y = self._check(X, y, first=True)
+        epochs = check_int("SequentialClassifier", "epochs", self.epochs)
         self._start(unique_labels(y))
-        return self._train(X, y, self.epochs)
+        return self._train(X, y, epochs)
 
     def partial_fit(self, X: npt.ArrayLike, y: npt.ArrayLike, classes: npt.ArrayLike | None = None) -> Self:
-        """Go once through X and y, carrying on with the network as it is.
+        """Go once through X and y, carrying on with the network as it is, and with the parameters as they are now.
 
         Args:
             X, y: see ``fit``.
@@ -122,10 +123,17 @@ class SequentialClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
                 "partial_fit needs all classes in its first call, as in partial_fit(X, y, classes=[0, 1])."
             )
         X, y = self._check(X, y, first=first)
+        known = unique_labels(classes) if first else self.classes_
+        if classes is not None and not np.array_equal(known, unique_labels(classes)):
+            raise ValueError(f"partial_fit: classes were {known} in the first call, now they are {classes}.")
+        unknown = np.setdiff1d(y, known)
+        if len(unknown):
+            raise ValueError(f"partial_fit: y has labels that are not in classes: {unknown.tolist()}.")
         if first:
-            self._start(unique_labels(classes))
-        elif classes is not None and not np.array_equal(self.classes_, unique_labels(classes)):
-            raise ValueError(f"partial_fit: classes were {self.classes_} in the first call, now they are {classes}.")
+            self._start(known)
+        elif self._settings != (self.learning_rate, self.momentum, self.nesterov, self.weight_decay):
+            self._compile(self.model_, self.model_.optimizer)
+        self.model_.num_threads = self.num_threads
         return self._train(X, y, 1)
 
     def predict_proba(self, X: npt.ArrayLike) -> npt.NDArray[np.float32]:
@@ -181,18 +189,23 @@ class SequentialClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
                     f"SequentialClassifier: image_shape={input_shape} makes {math.prod(input_shape)} numbers a sample, "
                     f"but X has {self.n_features_in_}."
                 )
-        optimizer = SGD(self.learning_rate, self.momentum, self.nesterov, self.weight_decay)
+        check_int("SequentialClassifier", "batch_size", self.batch_size)
         seed = int(check_random_state(self.random_state).randint(np.iinfo(np.int32).max))
         model = _network(self.build, input_shape, len(classes), seed)
         model.num_threads = self.num_threads
-        model.compile(optimizer, "sparse_categorical_crossentropy", ["accuracy"])
+        self._compile(model)
         self.model_, self.classes_ = model, classes
         self.history_: dict[str, list[float]] = {}
 
+    def _compile(self, model: Sequential, before: Optimizer | None = None) -> None:
+        """Compile with the parameters of now; the optimizer goes on where the one ``before`` it ended."""
+        self._settings = self.learning_rate, self.momentum, self.nesterov, self.weight_decay
+        optimizer = SGD(*self._settings)
+        if before is not None:
+            optimizer.iterations, optimizer.state = before.iterations, before.state
+        model.compile(optimizer, "sparse_categorical_crossentropy", ["accuracy"])
+
     def _train(self, X: Array, y: Array, epochs: int) -> Self:
-        unknown = np.setdiff1d(y, self.classes_)
-        if len(unknown):
-            raise ValueError(f"partial_fit: y has labels that are not in classes: {unknown.tolist()}.")
         numbers = np.searchsorted(self.classes_, y)
         history = self.model_.fit(
             self._images(X), numbers, batch_size=self.batch_size, epochs=epochs, verbose=self.verbose

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tinynet.validation import check_choice, check_int, check_number, reject_arguments
+from tinynet.validation import are_finite_in, check_choice, check_int, check_number, reject_arguments
 
 Array = npt.NDArray[Any]
 
@@ -40,9 +40,21 @@ class Initializer:
         self.seed = None if seed is None else check_int(type(self).__name__, "seed", seed, minimum=0)
 
     def __call__(self, shape: tuple[int, ...], rng: np.random.Generator) -> Array:
-        """Return a new float32 array of ``shape``, drawn from ``rng``."""
-        rng = rng if self.seed is None else np.random.default_rng(self.seed)
-        return self.draw(shape, rng).astype(np.float32)
+        """Return a new float32 array of ``shape``, drawn from ``rng``.
+
+        Raises:
+            ValueError: what ``draw`` returns has another shape, or is not finite in float32.
+            TypeError: it is no array of numbers.
+        """
+        rng, owner = rng if self.seed is None else np.random.default_rng(self.seed), type(self).__name__
+        drawn = np.asarray(self.draw(shape, rng))
+        if drawn.dtype.kind not in "biuf":
+            raise TypeError(f"{owner}: draw must return an array of numbers, got dtype {drawn.dtype}.")
+        if drawn.shape != tuple(shape):
+            raise ValueError(f"{owner}: draw must return an array of shape {tuple(shape)}, got {drawn.shape}.")
+        if not are_finite_in(np.float32, drawn):
+            raise ValueError(f"{owner}: the numbers that draw returns must be finite in float32.")
+        return drawn.astype(np.float32)
 
     def draw(self, shape: tuple[int, ...], rng: np.random.Generator) -> Array:
         """The numbers, before rounding to float32."""
@@ -178,6 +190,8 @@ class RandomUniform(Initializer):
         super().__init__(seed, **unsupported)
         self.minval = check_number("RandomUniform", "minval", minval)
         self.maxval = check_number("RandomUniform", "maxval", maxval, low=self.minval)
+        if not math.isfinite(self.maxval - self.minval):
+            raise ValueError(f"RandomUniform: minval={minval:g} and maxval={maxval:g} are too far apart.")
 
     def draw(self, shape: tuple[int, ...], rng: np.random.Generator) -> Array:
         return rng.uniform(self.minval, self.maxval, shape)

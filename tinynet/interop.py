@@ -29,13 +29,17 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tinynet.layers.activation import Linear
+from tinynet.layers.activation import Activation, Linear, ReLU, Sigmoid, Softmax, Tanh
 from tinynet.layers.conv2d import Conv2D
 from tinynet.layers.dense import Dense
+from tinynet.layers.dropout import Dropout
 from tinynet.layers.flatten import Flatten
 from tinynet.layers.layer import Array, Layer, Shape
 from tinynet.layers.weighted import Weighted
 from tinynet.network import Network
+from tinynet.validation import are_finite_in
+
+_IN_PLACE = (Activation, Linear, ReLU, Sigmoid, Softmax, Tanh, Dropout)  # every number stays where it is
 
 
 def to_torch_state_dict(model: Network) -> dict[str, Array]:
@@ -44,7 +48,8 @@ def to_torch_state_dict(model: Network) -> dict[str, Array]:
     In PyTorch: ``net.load_state_dict({name: torch.from_numpy(array) for name, array in state.items()})``.
 
     Raises:
-        ValueError: the model has no weights yet, or a layer with weights that has no equivalent here.
+        ValueError: the model has no weights yet, or a layer that has no equivalent here: one with weights, or one
+            between a Flatten and the Dense layer behind it.
 
     Example:
         >>> from tinynet import Sequential, layers
@@ -91,8 +96,9 @@ def from_torch_state_dict(model: Network, state: Mapping[str, Any]) -> None:
             raise ValueError(
                 f"from_torch_state_dict: {name} must have shape {expected[name].shape}, got {array.shape}."
             )
-        if not np.isfinite(array).all():
-            raise ValueError(f"from_torch_state_dict: {name} has NaN or infinite numbers.")
+        dtype = expected[name].dtype
+        if not are_finite_in(dtype, array):
+            raise ValueError(f"from_torch_state_dict: {name} has numbers that are NaN or infinite in {dtype}.")
     for prefix, layer, image_shape in _weighted_modules(model):
         layer.params["W"][...] = _from_torch(layer, arrays[f"{prefix}.weight"], image_shape)
         if layer.use_bias:
@@ -113,6 +119,11 @@ def _weighted_modules(model: Network) -> Iterator[tuple[str, Weighted, Shape | N
             image_shape = None
         elif layer.params:
             raise ValueError(f"{layer} has weights, and no equivalent in PyTorch that tinynet knows.")
+        elif image_shape is not None and not isinstance(layer, _IN_PLACE):
+            raise ValueError(
+                f"{layer} stands between a Flatten and a Dense layer, whose inputs PyTorch has in another order: "
+                "tinynet does not know where this layer leaves them."
+            )
 
 
 def _modules(network: Network, prefix: str = "") -> Iterator[tuple[str, Layer]]:

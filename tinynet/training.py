@@ -248,7 +248,13 @@ def run_batch(model: Sequential, x: Array, classes: Array) -> BatchResult:
     for key, regularizer in model.regularizers.items():  # once a batch: its loss is a mean, but here is a sum
         W = model.params[key]
         total.loss += n * regularizer(W)
-        total.grads[key] += regularizer.gradient(W)
+        gradient = regularizer.gradient(W)
+        if np.shape(gradient) != W.shape:
+            raise ValueError(
+                f"{type(regularizer).__name__}: gradient must return an array of the shape of W, {W.shape}, "
+                f"got {np.shape(gradient)}."
+            )
+        total.grads[key] += gradient
         total.finite.discard(key)
     return total
 

@@ -17,7 +17,8 @@ def set_random_seed(seed: int) -> None:
     """Make what follows repeat: seeds Python's ``random``, NumPy's ``np.random`` and the models made from now on.
 
     It is the one function of tinynet that touches Python's and NumPy's global generators, because that is what
-    Keras's function of this name is called for; tinynet itself never draws from them.
+    Keras's function of this name is called for. tinynet itself never draws from them; but ``SequentialClassifier``
+    does, where it has no ``random_state``, as all of scikit-learn.
 
     Raises:
         ValueError, TypeError: the seed is not an integer from 0 to 2**32 - 1.
@@ -59,19 +60,22 @@ def to_categorical(x: npt.ArrayLike, num_classes: int | None = None) -> npt.NDAr
     labels = np.asarray(x)
     if labels.ndim > 1 and labels.shape[-1] == 1:
         labels = labels[..., 0]
-    if labels.dtype.kind not in "biu" and not (labels.dtype.kind == "f" and np.array_equal(labels, np.floor(labels))):
+    are_whole = labels.dtype.kind == "f" and np.isfinite(labels).all() and np.array_equal(labels, np.floor(labels))
+    if labels.dtype.kind not in "biu" and not are_whole:
         raise ValueError(f"to_categorical takes integer labels, got dtype {labels.dtype}.")
     if num_classes is None:
         if not labels.size:
             raise ValueError("to_categorical cannot tell the number of classes from no labels; give num_classes.")
-        num_classes = int(labels.max()) + 1
+        num_classes = max(int(labels.max()), 0) + 1
     num_classes = check_int("to_categorical", "num_classes", num_classes)
     if labels.size and not (labels.min() >= 0 and labels.max() < num_classes):
         raise ValueError(
             f"to_categorical: labels must be in 0..{num_classes - 1} for num_classes={num_classes}, "
             f"got values from {labels.min()} to {labels.max()}."
         )
-    return np.eye(num_classes)[labels.astype(np.intp)]
+    vectors = np.zeros((*labels.shape, num_classes))
+    np.put_along_axis(vectors, labels.astype(np.intp)[..., None], 1, axis=-1)
+    return vectors
 
 
 __all__ = ["set_random_seed", "to_categorical"]

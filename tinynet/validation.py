@@ -7,6 +7,9 @@ import operator
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NoReturn
 
+import numpy as np
+import numpy.typing as npt
+
 
 def check_choice(owner: str, argument: str, value: object, choices: Iterable[object]) -> None:
     """Raise ValueError unless ``value`` is one of ``choices``."""
@@ -69,6 +72,12 @@ def check_shape(owner: str, argument: str, value: Any) -> tuple[int, ...]:
             "such as (28, 28, 1)."
         )
     return tuple(check_int(owner, argument, size) for size in shape)
+
+
+def are_finite_in(dtype: npt.DTypeLike, numbers: npt.NDArray[Any]) -> bool:
+    """Whether none of the numbers is NaN or infinite once they are of this dtype: 1e39 is infinite in float32."""
+    with np.errstate(over="ignore"):
+        return bool(np.isfinite(numbers.astype(dtype, copy=False)).all())
 
 
 def reject_arguments(

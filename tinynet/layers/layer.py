@@ -22,7 +22,7 @@ from tinynet.layers.outer_products import OuterProducts
 from tinynet.layers.pooled_gradient import PooledGradient, whole
 from tinynet.layers.step import Step
 from tinynet.regularizers import Regularizer
-from tinynet.validation import check_int, check_shape, reject_arguments
+from tinynet.validation import are_finite_in, check_int, check_shape, reject_arguments
 
 Array = npt.NDArray[Any]
 Shape = tuple[int, ...]
@@ -170,7 +170,8 @@ class Layer:
         """Copy ``weights`` (as ``get_weights`` returns them) into the parameters; all are checked before any changes.
 
         Raises:
-            ValueError: the layer is not built, or the number of arrays or a shape does not fit.
+            ValueError: the layer is not built, the number of arrays or a shape does not fit, or a number is too large
+                for the dtype of the parameters.
         """
         if self.output_shape is None:
             raise ValueError(f"{self} has no weights yet: give it an input shape, or data, first.")
@@ -183,6 +184,8 @@ class Layer:
                     f"{self}: weight {key!r} is an array of numbers of shape {param.shape}, "
                     f"got shape {array.shape} and dtype {array.dtype}."
                 )
+            if np.isfinite(array).all() and not are_finite_in(param.dtype, array):
+                raise ValueError(f"{self}: weight {key!r} has numbers that are too large for {param.dtype}.")
         for param, array in zip(self.params.values(), arrays, strict=True):
             param[...] = array
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
 import numpy.typing as npt
 
 from tinynet import kernels
@@ -73,8 +74,11 @@ class Adam(Optimizer):
         self.epsilon = check_number("Adam", "epsilon", epsilon, low=0)
         if self.beta_1 == 1 or self.beta_2 == 1:
             raise ValueError(f"Adam: beta_1 and beta_2 must be below 1, got {self.beta_1:g} and {self.beta_2:g}.")
-        if not self.epsilon:
-            raise ValueError("Adam: epsilon must be above 0, such as 1e-7: a gradient of 0 would give 0 / 0.")
+        if not np.float32(self.epsilon):
+            raise ValueError(
+                f"Adam: epsilon must be above 0 in float32, such as 1e-7, got {self.epsilon:g}: "
+                "a gradient of 0 would give 0 / 0."
+            )
 
     @elementwise
     def update(self, w: Array, g: Array, lr: float, *remembered: Array) -> None:

@@ -120,7 +120,9 @@ class Optimizer:
     def learning_rate(self) -> float:
         """The rate of the next step. It can be set; but, as in Keras, not to a number where it follows a schedule."""
         rate = self._learning_rate
-        return rate(self.iterations) if isinstance(rate, LearningRateSchedule) else rate
+        if isinstance(rate, LearningRateSchedule):
+            return check_number(type(rate).__name__, "the learning rate", rate(self.iterations), low=0)
+        return rate
 
     @learning_rate.setter
     def learning_rate(self, value: float | LearningRateSchedule) -> None:

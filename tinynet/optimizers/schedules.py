@@ -14,7 +14,7 @@ from tinynet.validation import check_int, check_number, refuse_keras_name
 
 
 class LearningRateSchedule:
-    """Base class: ``schedule(step)`` returns the learning rate for step number ``step``.
+    """Base class: ``schedule(step)`` returns the learning rate for step number ``step``, a number of at least 0.
 
     Example:
         >>> class Halving(LearningRateSchedule):
@@ -30,6 +30,9 @@ class LearningRateSchedule:
 
 class ExponentialDecay(LearningRateSchedule):
     """rate(step) = initial_learning_rate * decay_rate ** (step / decay_steps); in stairs, with the quotient floored.
+
+    Raises:
+        ValueError: the rate has grown (``decay_rate`` is above 1) beyond what a number can hold.
 
     Example:
         >>> ExponentialDecay(0.1, decay_steps=10, decay_rate=0.5)(20)
@@ -52,7 +55,12 @@ class ExponentialDecay(LearningRateSchedule):
 
     def __call__(self, step: int) -> float:
         exponent = step // self.decay_steps if self.staircase else step / self.decay_steps
-        return self.initial_learning_rate * self.decay_rate**exponent
+        try:
+            return self.initial_learning_rate * self.decay_rate**exponent
+        except OverflowError:
+            raise ValueError(
+                f"{self.name}: with decay_rate={self.decay_rate:g}, the rate is too large by step {step}."
+            ) from None
 
 
 class CosineDecay(LearningRateSchedule):

@@ -98,10 +98,13 @@ def show_images(axes: Sequence[Axes], images: Array, cmap: str) -> None:
 def check_labels(owner: str, argument: str, labels: npt.ArrayLike, count: int | None = None) -> Array:
     """Labels (n,) of any kind as they are, and one-hot labels or probabilities (n, classes) as the largest's column.
 
+    Whole numbers become integers, so that 5.0 and 5 are one class.
+
     Raises:
-        ValueError: they have another shape, or are not ``count`` many.
+        ValueError: they have another shape, are not ``count`` many, or hold NaN or infinity.
     """
     array = np.asarray(labels)
+    check_finite(f"{owner}: {argument}", array)
     if array.ndim == 2 and array.shape[1] > 1 and array.dtype.kind in "biuf":
         array = array.argmax(axis=1)
     elif array.ndim == 2 and array.shape[1] == 1:
@@ -110,17 +113,19 @@ def check_labels(owner: str, argument: str, labels: npt.ArrayLike, count: int | 
         raise ValueError(f"{owner}: {argument} must have shape (n,) or (n, classes), got {np.shape(labels)}.")
     if count is not None and len(array) != count:
         raise ValueError(f"{owner}: {count} images, but {argument} has {len(array)} entries.")
-    return array
+    is_whole = array.dtype.kind == "b" or (array.dtype.kind == "f" and np.array_equal(array, np.floor(array)))
+    return array.astype(np.int64) if is_whole else array
 
 
 def check_probabilities(owner: str, argument: str, probabilities: npt.ArrayLike, count: int) -> Array:
-    """Probabilities as an array (n, classes); ValueError where they are something else."""
+    """Probabilities as an array (n, classes); ValueError where they are something else, or hold NaN or infinity."""
     array = np.asarray(probabilities)
     if array.ndim != 2 or array.dtype.kind != "f" or len(array) != count:
         raise ValueError(
             f"{owner}: {argument} must be floats of shape ({count}, classes), as predict returns them, "
             f"got shape {array.shape} and dtype {array.dtype}."
         )
+    check_finite(f"{owner}: {argument}", array)
     return array
 
 
@@ -132,7 +137,7 @@ def name_of(label: Any, class_names: Sequence[str] | None) -> str:
         number = int(label)
     except ValueError:
         number = -1
-    if not 0 <= number < len(class_names):
+    if not 0 <= number < len(class_names) or (isinstance(label, np.floating) and label != number):
         raise ValueError(
             f"class_names has {len(class_names)} names, so labels must be in 0..{len(class_names) - 1}, got {label!r}."
         )

@@ -54,7 +54,7 @@ def plot_confusion_matrix(
     present = np.union1d(is_class, is_taken_for)
     names = [name_of(label, class_names) for label in present]
     classes = present if class_names is None else np.arange(len(class_names))
-    names = names if class_names is None else list(class_names)
+    names = names if class_names is None else list(map(str, class_names))
     if len(classes) > _MAX_CLASSES:
         raise ValueError(f"{owner}: {len(classes)} classes are too many for one picture (at most {_MAX_CLASSES}).")
     counts = confusion_matrix(is_class, is_taken_for, labels=classes)

@@ -67,7 +67,7 @@ def plot_images(
     for i in range(len(pixels)):
         true = None if is_class is None else name_of(is_class[i], class_names)
         predicted = None if is_taken_for is None else name_of(is_taken_for[i], class_names)
-        wrong.append(None not in (true, predicted) and true != predicted)
+        wrong.append(is_class is not None and is_taken_for is not None and str(is_class[i]) != str(is_taken_for[i]))
         titles.append(f"{predicted} (is {true})" if wrong[-1] else predicted or true or "")
     return _titled_grid(pixels, titles, wrong, columns=columns, cmap=cmap, fig=fig)
 
@@ -109,6 +109,10 @@ def plot_mistakes(
     owner = "plot_mistakes"
     pixels = check_images(owner, images)
     is_class = check_labels(owner, "labels", labels, len(pixels))
+    if is_class.dtype.kind not in "iu":
+        raise TypeError(
+            f"{owner}: labels must be whole numbers, as the columns of probabilities, got {is_class.dtype}."
+        )
     p = check_probabilities(owner, "probabilities", probabilities, len(pixels))
     count = check_int(owner, "count", count)
     check_panels(owner, count)
@@ -156,7 +160,8 @@ def _titled_grid(
     if fig is None:
         total_height = height * math.ceil(count / columns) + (0.6 if heading else 0.2)
         fig = new_figure(max(width * columns, 0.09 * _longest_line([heading])) + 0.2, total_height)
-    fig.suptitle(heading, fontsize=11)
+    if heading:
+        fig.suptitle(heading, fontsize=11)
     axes = grid_of_axes(fig, count, columns)
     show_images(axes, images, cmap)
     for ax, title, is_wrong in zip(axes, titles, wrong, strict=True):
