@@ -142,7 +142,11 @@ def test_a_state_that_does_not_fit_changes_nothing():
         ),
         ({**good, "1.weight": good["0.weight"]}, ValueError, "'1.weight'"),
         ({**good, "7.bias": np.zeros(7)}, ValueError, r"7.bias must have shape \(120,\), got \(7,\)"),
-        ({**good, "7.bias": np.full(120, np.nan)}, ValueError, "7.bias has numbers that are NaN or infinite in float32"),
+        (
+            {**good, "7.bias": np.full(120, np.nan)},
+            ValueError,
+            "7.bias has numbers that are NaN or infinite in float32",
+        ),
         ({**good, "7.bias": np.zeros(120, int)}, TypeError, "7.bias must be an array of floats, got dtype int"),
     ]
     for state, kind, message in wrongs:

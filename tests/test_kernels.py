@@ -501,6 +501,28 @@ def test_a_kernel_for_matrices_of_any_depth_of_matmul(columns, depth, rows, more
     assert_twins_agree(kernels.matmul, reference.matmul, [x, W, b, y, False, False, 0.0])
 
 
+@pytest.mark.parametrize("entry", range(21))
+@pytest.mark.parametrize("images", [1, 2, 3])
+def test_a_kernel_overlooks_no_entry_of_convolve_where_there_are_few_positions(entry, images):
+    x, W = np.zeros((images, 7, 3, 1)), np.ones((3, 3, 1, 1))
+    x[-1].reshape(-1)[entry] = 1
+    y = np.full((images, 5, 1, 1), np.nan)
+    for function in both(kernels.convolve):
+        assert_twins_agree(function, reference.convolve, [x, W, np.zeros(1), y, 1, 1, NO_PADS, -math.inf])
+
+
+def test_a_kernel_reads_no_images_of_convolve_that_are_not_there():
+    """Four images are too many at a time for the cache: of the last one, there are fewer positions than in a tile.
+
+    Plain Python tells, and so do bounds checks.
+    """
+    rng = np.random.default_rng(0)
+    x, W = (rng.integers(-3, 4, shape).astype(np.float32) for shape in ((4, 96, 96, 1), (3, 3, 1, 2)))
+    y = np.full((4, 2, 2, 2), np.nan, np.float32)
+    for function in both(kernels.convolve):
+        assert_twins_agree(function, reference.convolve, [x, W, np.zeros(2, np.float32), y, 60, 60, NO_PADS, -math.inf])
+
+
 @pytest.mark.parametrize(
     "pads", [((0, 1), (0, 0)), ((1, 0), (0, 0)), ((0, 0), (0, 1)), ((0, 0), (1, 0)), ((1, 2), (3, 0))]
 )

@@ -38,8 +38,8 @@ def convolve(x: Array, W: Array, b: Array, y: Array, s_h: int, s_w: int, pads: A
     tiles = empty(images * positions // TILE + 1, np.uintp)
     starts = empty(max(images * positions, TILE), np.uintp)
     list_starts(starts, out_h, out_w, s_h * padded_w * c, s_w * c)
-    for i in range(positions, len(starts)):  # after all images, what is missing to a tile
-        starts[i] = starts[i - positions] + uint(size if i < images * positions else 0)
+    for i in range(positions, images * positions):
+        starts[i] = starts[i - positions] + uint(size)
 
     products = flat(y)
     for first in range(0, n, images):
@@ -51,6 +51,8 @@ def convolve(x: Array, W: Array, b: Array, y: Array, s_h: int, s_w: int, pads: A
         end = uint(chunk * positions)
         if end < uint(TILE):
             target = empty(uint(TILE) * width, y.dtype)
+            for i in range(end, uint(TILE)):  # what is missing to a tile: the last patch, which ends it in any case
+                starts[i] = starts[end - uint(1)]
         count = list_tiles(tiles, end)
         if is_thin:
             count = _leave_out_blank(source, starts, tiles[:count], runs, row, run, bias, smallest, target)
