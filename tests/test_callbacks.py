@@ -1,6 +1,7 @@
 """Callbacks: each by what a user sees of it, with Keras's rules worked out by hand."""
 
 import json
+import os
 
 import numpy as np
 import pytest
@@ -202,7 +203,17 @@ def test_a_figure_that_is_missing_is_a_warning_and_one_that_nobody_knows_an_erro
 
 
 @pytest.mark.parametrize(
-    "options", [{"mode": "best"}, {"patience": -1}, {"patience": 0.5}, {"monitor": 3}, {"baseline": "x"}], ids=str
+    "options",
+    [
+        {"mode": "best"},
+        {"patience": -1},
+        {"patience": 0.5},
+        {"monitor": 3},
+        {"baseline": "x"},
+        {"verbose": None},
+        {"restore_best_weights": "no"},
+    ],
+    ids=str,
 )
 def test_early_stopping_refuses_bad_arguments(options):
     with pytest.raises((ValueError, TypeError), match=f"EarlyStopping: {next(iter(options))}"):
@@ -288,8 +299,24 @@ def test_a_checkpoint_refuses_names_and_frequencies_that_do_not_work(tmp_path):
         ValueError, match=r"filepath '.*' does not fit \('mse'\); it may hold \{epoch\}, \{loss\}, \{acc"
     ):
         mlp().fit(X, Y, verbose=0, callbacks=[ModelCheckpoint(tmp_path / "{mse:.2f}")])
+    for name in ("{epoch.foo}", "{epoch[0]}", "{loss:d}"):
+        with pytest.raises(ValueError, match=r"filepath '.*' does not fit"):
+            mlp().fit(X, Y, verbose=0, callbacks=[ModelCheckpoint(tmp_path / name)])
     with pytest.raises(ValueError, match='save_freq=100 is not supported by tinynet, only "epoch"'):
         ModelCheckpoint("last.keras", save_freq=100)
+    for options in ({"verbose": "x"}, {"save_best_only": "no"}, {"save_weights_only": None}):
+        with pytest.raises(TypeError, match=f"ModelCheckpoint: {next(iter(options))} must be True or False"):
+            ModelCheckpoint("last.keras", **options)
+
+
+def test_a_checkpoint_takes_a_name_in_bytes(tmp_path):
+    mlp().fit(X, Y, verbose=0, callbacks=[ModelCheckpoint(os.fsencode(tmp_path / "last"))])
+    assert load_model(os.fsencode(tmp_path / "last")).epoch == 1
+
+
+def test_a_rate_scheduler_refuses_another_verbose():
+    with pytest.raises(TypeError, match="LearningRateScheduler: verbose must be True or False, got 2"):
+        LearningRateScheduler(lambda epoch: 0.1, verbose=2)
 
 
 # LearningRateScheduler ------------------------------------------------------------------------------------------------
@@ -372,7 +399,14 @@ def test_a_loop_of_ones_own_needs_no_logs(callback):
 def test_a_reduction_is_told_and_bad_arguments_refused(capsys):
     mlp(1.0).fit(X, Y, epochs=2, verbose=0, callbacks=[Says(val_loss=[1, 1]), ReduceLROnPlateau(patience=1, verbose=1)])
     assert capsys.readouterr().out == "Epoch 2: ReduceLROnPlateau reducing learning rate to 0.1.\n"
-    for options in ({"factor": 1.0}, {"factor": -0.1}, {"patience": 0.5}, {"cooldown": -1}, {"min_lr": -1}):
+    for options in (
+        {"factor": 1.0},
+        {"factor": -0.1},
+        {"patience": 0.5},
+        {"cooldown": -1},
+        {"min_lr": -1},
+        {"verbose": 2},
+    ):
         with pytest.raises((ValueError, TypeError), match=f"ReduceLROnPlateau: {next(iter(options))} "):
             ReduceLROnPlateau(**options)
 

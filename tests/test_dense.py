@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from tinynet.initializers import Constant
-from tinynet.layers import Dense, ReLU, outer_products
+from tinynet.layers import Dense, Input, ReLU, outer_products
 from tinynet.layers.outer_products import OuterProducts
+from tinynet.models import Sequential
 
 X = np.array([[1.0, 2.0], [3.0, 4.0]])
 W = np.array([[1.0, 0.0, -1.0], [2.0, 1.0, 0.0]])
@@ -122,3 +123,16 @@ def test_images_are_refused_with_a_hint_at_flatten():
 def test_bad_arguments_are_refused_by_name(arguments, error, message):
     with pytest.raises(error, match=message):
         Dense(**arguments)
+
+
+@pytest.mark.parametrize(("name", "shape"), [("b", (1,)), ("W", (3, 4)), ("W", (4, 3, 1))])
+@pytest.mark.parametrize("n", [1, 9])
+def test_parameters_of_another_shape_are_refused_before_a_kernel_reads_beyond_them(name, shape, n):
+    model = Sequential([Input((4,)), Dense(3)])
+    x = np.zeros((n, 4), np.float32)
+    _, cache = model.layers[0].forward(x)
+    model.layers[0].params[name] = np.zeros(shape, np.float32)
+    with pytest.raises(ValueError, match=r"was built for W of shape \(4, 3\) and b of shape \(3,\); now there are"):
+        model.predict(x)
+    with pytest.raises(ValueError, match="was built for W of shape"):
+        model.layers[0].backward(np.zeros((n, 3), np.float32), cache)

@@ -56,6 +56,29 @@ def compile_then(verb, model: Sequential):
     return verb(model)
 
 
+def ragged() -> None:
+    dense = Dense(3)
+    dense.build((2,), np.random.default_rng(0))
+    dense.set_weights([[[1, 2], [3]], [0, 0, 0]])
+
+
+def add_itself(nested: bool) -> None:
+    inner = Sequential([Dense(3)])
+    outer = Sequential([inner]) if nested else inner
+    inner.add(outer)
+
+
+def fit_with_the_optimizer_of_another() -> None:
+    one, two = compiled(), compiled()
+    two.optimizer = one.optimizer
+    one.train_on_batch(X, Y)
+    state = two.rng.bit_generator.state
+    try:
+        two.fit(X, Y, verbose=0)
+    finally:
+        assert two.rng.bit_generator.state == state, "nothing has been changed"
+
+
 def head() -> list[Layer]:
     return [Flatten(), Dense(3, activation="softmax")]
 
@@ -201,8 +224,41 @@ MISTAKES = {
         ValueError,
         r"weight 'conv2d/W' is an array of numbers of shape \(3, 3, 1, 2\), got shape \(2, 1, 3, 3\)",
     ),
+    "nothing for weights": (lambda: built().set_weights(None), TypeError, "set_weights takes a list of arrays"),
+    "ragged weights": (ragged, TypeError, "set_weights takes a list of arrays"),
     "an unknown layer name": (lambda: built().get_layer("conv"), ValueError, "no layer 'conv'; there are .*'conv2d'"),
     "a layer index too large": (lambda: built().get_layer(index=9), ValueError, "no layer 9"),
+    "a layer index of text": (
+        lambda: built().get_layer(index="a"),
+        TypeError,
+        "get_layer: index must be an integer, got",
+    ),
+    "half a layer index": (
+        lambda: built().get_layer(index=1.0),
+        TypeError,
+        "get_layer: index must be an integer, got 1.0",
+    ),
+    "a network in itself": (lambda: add_itself(nested=False), ValueError, "a network cannot be one of its own layers"),
+    "a network in its layer": (
+        lambda: add_itself(nested=True),
+        ValueError,
+        "a network cannot be one of its own layers",
+    ),
+    "a bias of text": (
+        lambda: Dense(2, use_bias="False"),
+        TypeError,
+        "Dense: use_bias must be True or False, got 'False'",
+    ),
+    "a look ahead of text": (
+        lambda: SGD(0.1, momentum=0.9, nesterov="no"),
+        TypeError,
+        "SGD: nesterov must be True or False, got 'no'",
+    ),
+    "logits of text": (
+        lambda: CategoricalCrossentropy("auto"),
+        TypeError,
+        "CategoricalCrossentropy: from_logits must be True or False, got 'auto'",
+    ),
     "a layer of no name": (lambda: built().get_layer(), ValueError, "either a name or an index"),
     # compile
     "compile without a loss": (lambda: built().compile("sgd"), TypeError, r"needs both, as in compile\(optimizer="),
@@ -303,6 +359,16 @@ MISTAKES = {
     "no batch in predict": (lambda: compiled().predict(X, batch_size=0), ValueError, "predict: batch_size must be at"),
     "batch by batch": (lambda: fit(shuffle="batch"), TypeError, "fit: shuffle must be True or False, got 'batch'"),
     "more than all for validation": (lambda: fit(validation_split=1.5), ValueError, "between 0 and 1, got 1.5"),
+    "an array for validation": (
+        lambda: fit(validation_split=np.array([0.1, 0.2])),
+        TypeError,
+        "fit: validation_split must be a number, got",
+    ),
+    "no text for validation": (
+        lambda: fit(validation_split=""),
+        TypeError,
+        "validation_split must be a number, got ''",
+    ),
     "all for validation": (lambda: fit(validation_split=1.0), ValueError, "leaves one of the two parts empty"),
     "validation by text": (lambda: fit(validation_split="all"), TypeError, "validation_split must be a number, got"),
     "validation without labels": (lambda: fit(validation_data=X), ValueError, r"must be a pair \(x, y\)"),
@@ -318,6 +384,12 @@ MISTAKES = {
         TypeError,
         "callbacks must be instances of tinynet.callbacks.Callback, got <class",
     ),
+    "verbose by an array": (
+        lambda: fit(verbose=np.array([1, 2])),
+        ValueError,
+        'verbose must be 0, 1, 2 or "auto", got',
+    ),
+    "another model's optimizer": (fit_with_the_optimizer_of_another, ValueError, "has trained another model"),
     "very verbose": (lambda: fit(verbose=3), ValueError, 'fit: verbose must be 0, 1, 2 or "auto", got 3'),
     "class weights": (lambda: fit(class_weight={0: 2.0}), ValueError, r"class_weight=\{0: 2.0\} is not supported"),
     "steps": (lambda: fit(steps_per_epoch=2), ValueError, "steps_per_epoch=2 is not supported.*Give fit fewer samples"),

@@ -171,6 +171,11 @@ def test_a_small_learning_rate_is_not_rounded_to_zero(monkeypatch):
     assert fit(io.StringIO(), monkeypatch, 2, callbacks=[adds]).count("learning_rate 1.23e-05") == 2
 
 
+def test_what_a_callback_adds_need_not_be_a_number(monkeypatch):
+    adds = LambdaCallback(on_epoch_end=lambda epoch, logs: logs.update(note="best", nothing=None))
+    assert fit(io.StringIO(), monkeypatch, 2, callbacks=[adds]).count("note best  nothing None") == 2
+
+
 def test_the_time_is_that_of_the_epoch_and_the_speed_that_of_training(monkeypatch):
     """By a clock of our own: half a second a batch, 4 s for the validation data; the last batch never comes."""
     clock = [100.0]

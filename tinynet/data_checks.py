@@ -8,8 +8,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tinynet.validation import check_number
-
 Array = npt.NDArray[Any]
 
 
@@ -64,9 +62,8 @@ def split_off_validation(x: Array, classes: Array, share: float) -> tuple[Array,
     """(x, classes) without, and with only, the last rows; warns where classes are missing from these.
 
     Raises:
-        ValueError: the share is outside [0, 1), or leaves one side without samples.
+        ValueError: the share leaves one side without samples.
     """
-    share = check_number("fit", "validation_split", share, low=0, high=1)
     n = int(len(x) * (1 - share))
     if n in (0, len(x)):
         raise ValueError(f"fit: validation_split={share:g} of {len(x)} samples leaves one of the two parts empty.")

@@ -22,7 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tinynet import kernels
-from tinynet.validation import check_choice, refuse_keras_name, reject_arguments
+from tinynet.validation import check_choice, check_flag, refuse_keras_name, reject_arguments
 
 Array = npt.NDArray[Any]
 
@@ -97,7 +97,7 @@ class Loss:
             },
         )
         self.name = name or self.default_name
-        self.from_logits = bool(from_logits)
+        self.from_logits = check_flag(type(self).__name__, "from_logits", from_logits)
 
     default_name = "loss"
 

@@ -7,7 +7,6 @@ import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import numpy.typing as npt
 
 from tinynet import data_checks, evaluation, training
@@ -25,7 +24,7 @@ from tinynet.saving import load_model, model_file
 from tinynet.saving.file import Path
 from tinynet.summary import summary_table
 from tinynet.utils import new_generator
-from tinynet.validation import check_int, refuse_keras_name, reject_arguments
+from tinynet.validation import check_flag, check_int, check_number, refuse_keras_name, reject_arguments
 
 
 class Sequential(Network):
@@ -176,7 +175,7 @@ class Sequential(Network):
         epochs: int = 1,
         verbose: int | str = "auto",
         callbacks: Callback | Sequence[Callback] | None = None,
-        validation_split: float = 0.0,
+        validation_split: float | None = 0.0,
         validation_data: tuple[npt.ArrayLike, npt.ArrayLike] | None = None,
         shuffle: bool = True,
         initial_epoch: int = 0,
@@ -201,7 +200,8 @@ class Sequential(Network):
             initial_epoch: the number of epochs already done.
 
         Raises:
-            ValueError, TypeError: the data or an argument does not fit; nothing has been changed then.
+            ValueError, TypeError: the data or an argument does not fit, and nothing has been changed; or a callback
+                does not, which only shows when training begins.
             tinynet.training.DivergenceError: the loss or a gradient became NaN or infinite, with the epoch, the batch
                 and the learning rate; the weights are those from before that step. (It is a FloatingPointError.)
         """
@@ -210,11 +210,14 @@ class Sequential(Network):
         initial_epoch = check_int("fit", "initial_epoch", initial_epoch, minimum=0)
         epochs = check_int("fit", "epochs", epochs)
         check_verbose("fit", verbose)
-        if not isinstance(shuffle, (bool, np.bool_)):
-            raise TypeError(f"fit: shuffle must be True or False, got {shuffle!r}.")
+        shuffle = check_flag("fit", "shuffle", shuffle)
+        if validation_split is not None:
+            validation_split = check_number("fit", "validation_split", validation_split, low=0, high=1)
         given = check_callbacks("fit", callbacks)
         with self.unbuilt_by_errors():
             images, classes = self._check("fit", x, y)
+            _, optimizer = self.loss_and_optimizer()
+            optimizer.refuse_other_model(self.identity)
             validate = None
             if validation_data is not None:
                 if not isinstance(validation_data, (tuple, list)) or len(validation_data) != 2:
@@ -243,7 +246,7 @@ class Sequential(Network):
                     classes,
                     batch_size=batch_size,
                     epochs=range(initial_epoch, epochs),
-                    shuffle=bool(shuffle),
+                    shuffle=shuffle,
                     validate=validate,
                     callbacks=told,
                 )
@@ -410,9 +413,11 @@ class Sequential(Network):
 
         Raises:
             ValueError: there is none, or not exactly one of the two was given.
+            TypeError: ``index`` is no integer.
         """
         if (name is None) == (index is None):
             raise ValueError("get_layer takes either a name or an index.")
+        index = None if index is None else check_int("get_layer", "index", index, minimum=-sys.maxsize)
         names = [layer.name for layer in self.layers]
         if index is not None and -len(names) <= index < len(names):
             return self.layers[index]

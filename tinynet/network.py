@@ -47,6 +47,8 @@ class Network(Layer):
         if "name" not in vars(layer):
             kind = type(layer).__name__
             raise TypeError(f"add: {kind}.__init__ must call super().__init__(...), as that of every layer does.")
+        if any(part is self for part in _parts_of(layer, {}).values()):
+            raise ValueError("add: a network cannot be one of its own layers.")
         if isinstance(layer, Input):
             if self.layers or self.input_shape is not None:
                 raise ValueError("Input says the shape of the samples, so it comes first, and once.")

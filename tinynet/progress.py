@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import numbers
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
 from numba.core import event
 from tqdm import tqdm
 
@@ -118,7 +120,7 @@ def report(what: str, *, shown: bool) -> Iterator[Logs]:
 
 def check_verbose(verb: str, verbose: int | str) -> None:
     """Raise ValueError unless ``verbose`` is one of Keras's choices."""
-    if verbose not in (0, 1, 2, "auto"):
+    if not isinstance(verbose, (int, np.integer, str)) or verbose not in (0, 1, 2, "auto"):
         raise ValueError(f'{verb}: verbose must be 0, 1, 2 or "auto", got {verbose!r}.')
 
 
@@ -132,6 +134,11 @@ def _title(epoch: int, epochs: int) -> str:
     return f"Epoch {epoch + 1:>{len(str(epochs))}}/{epochs}"
 
 
-def _figures(logs: Logs) -> str:
-    # A learning rate may be far below 0.0001.
-    return "  ".join(f"{name} {value:{'.3g' if name == 'learning_rate' else '.4f'}}" for name, value in logs.items())
+def _figures(logs: Mapping[str, Any]) -> str:
+    return "  ".join(f"{name} {_figure(name, value)}" for name, value in logs.items())
+
+
+def _figure(name: str, value: Any) -> str:
+    if not isinstance(value, numbers.Real):  # a callback may add what it likes
+        return str(value)
+    return f"{value:{'.3g' if name == 'learning_rate' else '.4f'}}"  # a rate may be far below 0.0001

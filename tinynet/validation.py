@@ -32,6 +32,13 @@ def check_int(owner: str, argument: str, value: Any, *, minimum: int = 1) -> int
     return number
 
 
+def check_flag(owner: str, argument: str, value: Any) -> bool:
+    """Return ``value`` as True or False, also from 1 or 0; raise TypeError otherwise: every text would be True."""
+    if not isinstance(value, (bool, np.bool_, int, np.integer)) or value not in (0, 1):
+        raise TypeError(f"{owner}: {argument} must be True or False, got {value!r}.")
+    return bool(value)
+
+
 def check_number(owner: str, argument: str, value: Any, *, low: float = -math.inf, high: float = math.inf) -> float:
     """Return ``value`` as a float in [low, high]; raise TypeError or ValueError otherwise (NaN and infinity too)."""
     if isinstance(value, (bool, str)):

@@ -6,7 +6,7 @@ from typing import Any
 
 from tinynet.callbacks.callback import Logs
 from tinynet.callbacks.monitor import Monitor
-from tinynet.validation import check_int, check_number
+from tinynet.validation import check_flag, check_int, check_number
 
 
 class EarlyStopping(Monitor):
@@ -54,11 +54,11 @@ class EarlyStopping(Monitor):
     ):
         super().__init__(monitor, mode, min_delta)
         self.patience = check_int("EarlyStopping", "patience", patience, minimum=0)
-        self.verbose = verbose
+        self.verbose = check_flag("EarlyStopping", "verbose", verbose)
         if baseline is not None:
             baseline = check_number("EarlyStopping", "baseline", baseline, low=float("-inf"))
         self.baseline = baseline
-        self.restore_best_weights = bool(restore_best_weights)
+        self.restore_best_weights = check_flag("EarlyStopping", "restore_best_weights", restore_best_weights)
         self.start_from_epoch = check_int("EarlyStopping", "start_from_epoch", start_from_epoch, minimum=0)
 
     def on_train_begin(self, logs: Logs | None = None) -> None:
@@ -85,9 +85,9 @@ class EarlyStopping(Monitor):
             self.model.stop_training = True
 
     def on_train_end(self, logs: Logs | None = None) -> None:
-        if self.stopped_epoch > 0 and self.verbose > 0:
+        if self.stopped_epoch > 0 and self.verbose:
             print(f"Epoch {self.stopped_epoch + 1}: early stopping")
         if self.best_weights is not None:
-            if self.verbose > 0:
+            if self.verbose:
                 print(f"Restoring model weights from the end of the best epoch: {self.best_epoch + 1}.")
             self.model.set_weights(self.best_weights)

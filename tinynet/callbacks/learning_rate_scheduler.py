@@ -6,6 +6,7 @@ import inspect
 from collections.abc import Callable
 
 from tinynet.callbacks.callback import Callback, Logs
+from tinynet.validation import check_flag
 
 
 class LearningRateScheduler(Callback):
@@ -34,7 +35,7 @@ class LearningRateScheduler(Callback):
         if not callable(schedule):
             raise TypeError(f"LearningRateScheduler: schedule must be a function of the epoch, got {schedule!r}.")
         self.schedule = schedule
-        self.verbose = verbose
+        self.verbose = check_flag("LearningRateScheduler", "verbose", verbose)
 
     def on_train_begin(self, logs: Logs | None = None) -> None:
         _, optimizer = self.model.loss_and_optimizer()
@@ -48,7 +49,7 @@ class LearningRateScheduler(Callback):
         except (TypeError, ValueError):  # ValueError: a method of Python's own, such as that of a list
             arguments = arguments[:1]  # type: ignore[assignment]
         optimizer.learning_rate = self.schedule(*arguments)
-        if self.verbose > 0:
+        if self.verbose:
             print(f"Epoch {epoch + 1}: LearningRateScheduler setting learning rate to {optimizer.learning_rate:g}.")
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:

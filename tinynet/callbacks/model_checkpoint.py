@@ -6,7 +6,7 @@ import os
 
 from tinynet.callbacks.callback import Logs
 from tinynet.callbacks.monitor import Monitor
-from tinynet.validation import check_number
+from tinynet.validation import check_flag, check_number
 
 
 class ModelCheckpoint(Monitor):
@@ -66,10 +66,10 @@ class ModelCheckpoint(Monitor):
         initial_value_threshold: float | None = None,
     ):
         super().__init__(monitor, mode)
-        self.filepath = os.fspath(filepath)
-        self.verbose = verbose
-        self.save_best_only = bool(save_best_only)
-        self.save_weights_only = bool(save_weights_only)
+        self.filepath = os.fsdecode(filepath)
+        self.verbose = check_flag("ModelCheckpoint", "verbose", verbose)
+        self.save_best_only = check_flag("ModelCheckpoint", "save_best_only", save_best_only)
+        self.save_weights_only = check_flag("ModelCheckpoint", "save_weights_only", save_weights_only)
         if save_freq != "epoch":
             raise ValueError(
                 f'ModelCheckpoint: save_freq={save_freq!r} is not supported by tinynet, only "epoch": training goes on '
@@ -117,12 +117,12 @@ class ModelCheckpoint(Monitor):
         """The file's name for this epoch, with the figures of its logs."""
         try:
             return self.filepath.format(epoch=epoch + 1, **logs)
-        except (KeyError, IndexError, ValueError) as error:
+        except (KeyError, IndexError, ValueError, AttributeError, TypeError) as error:
             raise ValueError(
                 f"ModelCheckpoint: filepath {self.filepath!r} does not fit ({error}); it may hold "
                 f"{', '.join(f'{{{name}}}' for name in ['epoch', *logs])}."
             ) from None
 
     def say(self, text: str) -> None:
-        if self.verbose > 0:
+        if self.verbose:
             print(text)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tinynet.callbacks.callback import Logs
 from tinynet.callbacks.monitor import Monitor
-from tinynet.validation import check_int, check_number
+from tinynet.validation import check_flag, check_int, check_number
 
 
 class ReduceLROnPlateau(Monitor):
@@ -50,7 +50,7 @@ class ReduceLROnPlateau(Monitor):
         if self.factor == 1:
             raise ValueError("ReduceLROnPlateau: factor must be below 1, got 1: it would reduce nothing.")
         self.patience = check_int("ReduceLROnPlateau", "patience", patience, minimum=0)
-        self.verbose = verbose
+        self.verbose = check_flag("ReduceLROnPlateau", "verbose", verbose)
         self.cooldown = check_int("ReduceLROnPlateau", "cooldown", cooldown, minimum=0)
         self.min_lr = check_number("ReduceLROnPlateau", "min_lr", min_lr, low=0)
 
@@ -79,6 +79,6 @@ class ReduceLROnPlateau(Monitor):
             if self.wait >= self.patience and optimizer.learning_rate > self.min_lr:
                 optimizer.learning_rate = max(optimizer.learning_rate * self.factor, self.min_lr)
                 self.cooldown_left, self.wait = self.cooldown, 0
-                if self.verbose > 0:
+                if self.verbose:
                     rate = optimizer.learning_rate
                     print(f"Epoch {epoch + 1}: ReduceLROnPlateau reducing learning rate to {rate:g}.")

@@ -170,12 +170,16 @@ class Layer:
         """Copy ``weights`` (as ``get_weights`` returns them) into the parameters; all are checked before any changes.
 
         Raises:
+            TypeError: ``weights`` is no list of arrays.
             ValueError: the layer is not built, the number of arrays or a shape does not fit, or a number is too large
                 for the dtype of the parameters.
         """
         if self.output_shape is None:
             raise ValueError(f"{self} has no weights yet: give it an input shape, or data, first.")
-        arrays = [np.asarray(weight) for weight in weights]
+        try:
+            arrays = [np.asarray(weight) for weight in weights]
+        except (TypeError, ValueError):
+            raise TypeError(f"{self}: set_weights takes a list of arrays, as get_weights returns them.") from None
         if len(arrays) != len(self.params):
             raise ValueError(f"{self}: set_weights takes {len(self.params)} arrays, got {len(arrays)}.")
         for (key, param), array in zip(self.params.items(), arrays, strict=True):

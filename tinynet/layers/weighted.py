@@ -14,6 +14,7 @@ from tinynet.layers.activation import ReLU, make_activation
 from tinynet.layers.layer import Array, Layer, Shape
 from tinynet.layers.step import Step, steps_of
 from tinynet.regularizers import Regularizer, get_regularizer
+from tinynet.validation import check_flag
 
 
 class Weighted(Layer):
@@ -43,7 +44,7 @@ class Weighted(Layer):
         owner = type(self).__name__
         super().__init__(name=name, input_shape=input_shape, **unsupported)
         self.activation = make_activation(owner, activation)
-        self.use_bias = bool(use_bias)
+        self.use_bias = check_flag(owner, "use_bias", use_bias)
         self.kernel_initializer = get_initializer(owner, "kernel_initializer", kernel_initializer)
         self.bias_initializer = get_initializer(owner, "bias_initializer", bias_initializer)
         self.kernel_regularizer = get_regularizer(owner, "kernel_regularizer", kernel_regularizer)
@@ -52,15 +53,25 @@ class Weighted(Layer):
 
     def make_weights(self, kernel_shape: Shape, output_shape: Shape, rng: np.random.Generator) -> Shape:
         """Draw W (and b, one for each entry of the kernel's last axis), and build the activation."""
+        self._kernel_shape = kernel_shape
         self.params["W"] = self.kernel_initializer(kernel_shape, rng)
         if self.use_bias:
             self.params["b"] = self.bias_initializer(kernel_shape[-1:], rng)
         return self.activation.build(output_shape, rng)
 
     def weights(self, dtype: np.dtype[Any]) -> tuple[Array, Array]:
-        """(W, b) in the dtype of the input; without a bias, b is zero."""
+        """(W, b) in the dtype of the input; without a bias, b is zero.
+
+        Raises:
+            ValueError: arrays of other shapes have been put in their place: kernels would read beyond these.
+        """
         W = self.params["W"]
         b = self.params["b"] if self.use_bias else np.zeros(W.shape[-1:], dtype)
+        if W.shape != self._kernel_shape or b.shape != self._kernel_shape[-1:]:
+            raise ValueError(
+                f"{self} was built for W of shape {self._kernel_shape} and b of shape {self._kernel_shape[-1:]}; "
+                f"now there are arrays of shapes {W.shape} and {b.shape} in their place."
+            )
         return W.astype(dtype, copy=False), b.astype(dtype, copy=False)
 
     @property

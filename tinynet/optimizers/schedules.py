@@ -10,7 +10,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from tinynet.validation import check_int, check_number, refuse_keras_name
+from tinynet.validation import check_flag, check_int, check_number, refuse_keras_name
 
 
 class LearningRateSchedule:
@@ -50,7 +50,7 @@ class ExponentialDecay(LearningRateSchedule):
         self.initial_learning_rate = check_number(name, "initial_learning_rate", initial_learning_rate, low=0)
         self.decay_steps = check_int(name, "decay_steps", decay_steps)
         self.decay_rate = check_number(name, "decay_rate", decay_rate, low=0)
-        self.staircase = bool(staircase)
+        self.staircase = check_flag(name, "staircase", staircase)
         self.name = name
 
     def __call__(self, step: int) -> float:

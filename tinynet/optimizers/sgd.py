@@ -10,7 +10,7 @@ import numpy.typing as npt
 from tinynet import kernels
 from tinynet.optimizers.optimizer import Optimizer, elementwise
 from tinynet.optimizers.schedules import LearningRateSchedule
-from tinynet.validation import check_number
+from tinynet.validation import check_flag, check_number
 
 Array = npt.NDArray[Any]
 
@@ -63,7 +63,7 @@ class SGD(Optimizer):
     ):
         super().__init__(learning_rate, weight_decay, **unsupported)
         self.momentum = check_number("SGD", "momentum", momentum, low=0, high=1)
-        self.nesterov = bool(nesterov)
+        self.nesterov = check_flag("SGD", "nesterov", nesterov)
         if self.nesterov and not self.momentum:
             raise ValueError("SGD: nesterov=True needs a momentum above 0, such as momentum=0.9.")
 

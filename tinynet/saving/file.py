@@ -23,7 +23,7 @@ import safetensors
 import safetensors.numpy
 
 Array = npt.NDArray[Any]
-Path = str | os.PathLike[str]
+Path = str | bytes | os.PathLike[str]
 
 MAX_HEADER_BYTES = 2**20  # a LeNet's has 3 kB
 _DTYPES = {"F32": np.dtype(np.float32), "F64": np.dtype(np.float64)}
@@ -49,7 +49,7 @@ class ModelFileError(ValueError):
     """
 
     def __init__(self, path: Path, fault: object):
-        super().__init__(f"{os.fspath(path)}: {fault}")
+        super().__init__(f"{os.fsdecode(path)}: {fault}")
 
 
 def write(path: Path, tensors: Mapping[str, Array], description: Mapping[str, Any], *, overwrite: bool = True) -> None:
@@ -63,17 +63,18 @@ def write(path: Path, tensors: Mapping[str, Array], description: Mapping[str, An
         ValueError: a number is NaN or infinite, or the description is too large; no file has been touched.
         OSError: the file cannot be written.
     """
+    path = os.fsdecode(path)
     for name, array in tensors.items():
         if not np.isfinite(array).all():
-            raise ValueError(f"{os.fspath(path)} is not written: {name} has NaN or infinite numbers.")
+            raise ValueError(f"{path} is not written: {name} has NaN or infinite numbers.")
     arrays = {name: np.ascontiguousarray(array) for name, array in tensors.items()}
     text = json.dumps(description, allow_nan=False)
     data = safetensors.numpy.save(arrays, {"tinynet": text, "sha256": _check_sum(text, arrays)})
     if int.from_bytes(data[:8], "little") > MAX_HEADER_BYTES:
-        raise ValueError(f"{os.fspath(path)} is not written: its header would exceed {MAX_HEADER_BYTES:,} bytes.")
+        raise ValueError(f"{path} is not written: its header would exceed {MAX_HEADER_BYTES:,} bytes.")
     target = os.path.realpath(path)
     if not overwrite and os.path.exists(target):
-        raise FileExistsError(f"{os.fspath(path)} exists; save with overwrite=True to replace it.")
+        raise FileExistsError(f"{path} exists; save with overwrite=True to replace it.")
     folder, name = os.path.split(target)
     temporary = os.path.join(folder, f".{name}.{secrets.token_hex(4)}.tmp")
     try:
@@ -96,6 +97,7 @@ def read(path: Path) -> tuple[dict[str, Array], dict[str, Any]]:
         ModelFileError: it is no model file of tinynet, or damaged.
         OSError: it cannot be read, or there is none.
     """
+    path = os.fsdecode(path)
     with open(path, "rb") as file:
         start, size = file.read(8), os.fstat(file.fileno()).st_size
     if not start:
@@ -109,7 +111,7 @@ def read(path: Path) -> tuple[dict[str, Array], dict[str, Any]]:
     if header > MAX_HEADER_BYTES:
         raise ModelFileError(path, f"its header has {header:,} bytes, more than {MAX_HEADER_BYTES:,}.")
     try:
-        with safetensors.safe_open(os.fspath(path), framework="numpy") as file:
+        with safetensors.safe_open(path, framework="numpy") as file:
             metadata = file.metadata() or {}
             kinds = {name: file.get_slice(name).get_dtype() for name in file.keys()}  # noqa: SIM118 - it is no mapping
             wrong = next((name for name, kind in kinds.items() if kind not in _DTYPES), None)
