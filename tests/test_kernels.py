@@ -10,6 +10,7 @@ A new kernel is one more line in ``TWINS``, with a function that draws its argum
 
 import functools
 import inspect
+import itertools
 import math
 import types
 from collections.abc import Callable, Sequence
@@ -509,6 +510,21 @@ def test_a_kernel_overlooks_no_entry_of_convolve_where_there_are_few_positions(e
     y = np.full((images, 5, 1, 1), np.nan)
     for function in both(kernels.convolve):
         assert_twins_agree(function, reference.convolve, [x, W, np.zeros(1), y, 1, 1, NO_PADS, -math.inf])
+
+
+@pytest.mark.parametrize("size", [(1, 1), (3, 3), (2, 4), (5, 5)])
+@pytest.mark.parametrize("strides", [(1, 1), (1, 2), (2, 1)])
+def test_a_kernel_overlooks_no_entry_of_one_small_image_of_convolve(size, strides):
+    W, b = np.random.default_rng(0).integers(1, 4, (*size, 1, 2)).astype(np.float32), np.zeros(2, np.float32)
+    for h, w in itertools.product((size[0], size[0] + 1, size[0] + 4), (size[1], size[1] + 1, size[1] + 2)):
+        x = np.eye(h * w, dtype=np.float32).reshape(-1, h, w, 1)
+        out = Window(size, strides, "valid").output_size(h, w)
+        y, expected = np.full((2, len(x), *out, 2), np.nan, np.float32)
+        reference.convolve(x, W, b, expected, *strides, NO_PADS, -math.inf)
+        for image in range(len(x)):
+            one = slice(image, image + 1)
+            kernels.convolve(x[one], W, b, y[one], *strides, NO_PADS, -math.inf)
+        np.testing.assert_array_equal(y, expected)
 
 
 def test_a_kernel_reads_no_images_of_convolve_that_are_not_there():
