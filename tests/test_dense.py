@@ -125,6 +125,16 @@ def test_bad_arguments_are_refused_by_name(arguments, error, message):
         Dense(**arguments)
 
 
+def test_a_layer_of_ones_own_may_make_its_weights_itself():
+    class Halves(Dense):
+        def make(self, input_shape, rng):
+            self.params["W"] = np.full((*input_shape, self.units), 0.5, np.float32)
+            self.params["b"] = np.zeros(self.units, np.float32)
+            return self.activation.build((self.units,), rng)
+
+    np.testing.assert_array_equal(Sequential([Input((4,)), Halves(3)]).predict(np.ones((2, 4))), np.full((2, 3), 2))
+
+
 @pytest.mark.parametrize(("name", "shape"), [("b", (1,)), ("W", (3, 4)), ("W", (4, 3, 1))])
 @pytest.mark.parametrize("n", [1, 9])
 def test_parameters_of_another_shape_are_refused_before_a_kernel_reads_beyond_them(name, shape, n):

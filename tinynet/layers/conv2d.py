@@ -112,6 +112,10 @@ class Conv2D(Weighted):
         output_shape = (*self.window.output_size(top + h + bottom, left + w + right), self.filters)
         return self.make_weights((*self.window.size, c, self.filters), output_shape, rng)
 
+    @property
+    def kernel_shape(self) -> Shape:
+        return (*self.window.size, *(self.input_shape or ())[-1:], self.filters)
+
     def forward(self, x: Array) -> tuple[Array, Any]:
         x = self.check_input(x)
         W, b = self.weights(x.dtype)

@@ -86,6 +86,10 @@ class Dense(Weighted):
             )
         return self.make_weights((*input_shape, self.units), (self.units,), rng)
 
+    @property
+    def kernel_shape(self) -> Shape:
+        return (*(self.input_shape or ()), self.units)
+
     def forward(self, x: Array) -> tuple[Array, Any]:
         x = self.check_input(x)
         W, b = self.weights(x.dtype)

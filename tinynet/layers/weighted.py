@@ -53,11 +53,15 @@ class Weighted(Layer):
 
     def make_weights(self, kernel_shape: Shape, output_shape: Shape, rng: np.random.Generator) -> Shape:
         """Draw W (and b, one for each entry of the kernel's last axis), and build the activation."""
-        self._kernel_shape = kernel_shape
         self.params["W"] = self.kernel_initializer(kernel_shape, rng)
         if self.use_bias:
             self.params["b"] = self.bias_initializer(kernel_shape[-1:], rng)
         return self.activation.build(output_shape, rng)
+
+    @property
+    def kernel_shape(self) -> Shape:
+        """The shape of W, once the layer is built."""
+        raise NotImplementedError
 
     def weights(self, dtype: np.dtype[Any]) -> tuple[Array, Array]:
         """(W, b) in the dtype of the input; without a bias, b is zero.
@@ -67,9 +71,10 @@ class Weighted(Layer):
         """
         W = self.params["W"]
         b = self.params["b"] if self.use_bias else np.zeros(W.shape[-1:], dtype)
-        if W.shape != self._kernel_shape or b.shape != self._kernel_shape[-1:]:
+        expected = self.kernel_shape
+        if W.shape != expected or b.shape != expected[-1:]:
             raise ValueError(
-                f"{self} was built for W of shape {self._kernel_shape} and b of shape {self._kernel_shape[-1:]}; "
+                f"{self} was built for W of shape {expected} and b of shape {expected[-1:]}; "
                 f"now there are arrays of shapes {W.shape} and {b.shape} in their place."
             )
         return W.astype(dtype, copy=False), b.astype(dtype, copy=False)
