@@ -451,6 +451,20 @@ def test_rows_are_as_far_apart_as_whole_vectors(size, pitch):
     assert common.to_pitch(np.uintp(size)) == pitch
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_a_part_of_a_matrix_is_transposed_and_nothing_else_is_written(dtype):
+    """For all sizes about those of vectors; what stands where nothing belongs stays."""
+    for transpose in in_plain_python_and_compiled(lambda *arguments: common.transpose(*arguments)):
+        for rows, columns in itertools.product([1, 2, 7, 8, 9, 15, 16, 17, 33], repeat=2):
+            x = np.arange(1.0, (rows + 1) * (columns + 3) + 1, dtype=dtype).reshape(rows + 1, columns + 3)
+            y = np.full((columns + 1, rows + 2), -1, dtype)
+            sizes = [np.uintp(number) for number in (1, columns + 3, rows, columns, 2, rows + 2)]
+            transpose(x.reshape(-1), *sizes[:4], y.reshape(-1), *sizes[4:])
+            expected = np.full_like(y, -1)
+            expected[:columns, 2:] = x[:rows, 1 : columns + 1].T
+            np.testing.assert_array_equal(y, expected, err_msg=f"{rows} rows, {columns} columns")
+
+
 TILE_AND_AROUND = [1, kernels.TILE - 1, kernels.TILE, kernels.TILE + 1, 2 * kernels.TILE, 2 * kernels.TILE + 1]
 
 

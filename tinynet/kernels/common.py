@@ -9,7 +9,7 @@ from numba.core import cgutils
 
 from tinynet.kernels.arrays import empty, flat
 from tinynet.kernels.settings import PITCH, Array, inline, uint
-from tinynet.kernels.vectors import Code, compiled_as
+from tinynet.kernels.vectors import Code, Vector, compiled_as
 
 
 @inline
@@ -36,6 +36,36 @@ def copy_run(source: Array, s: Any, count: Any, target: Array, t: Any) -> None:
     """Copy ``count`` numbers from source[s] on to target[t] on."""
     for r in range(count):
         target[t + r] = source[s + r]
+
+
+def _write_transpose(
+    code: Code, x: Any, s: Any, next_s: Any, rows: Any, columns: Any, y: Any, t: Any, next_t: Any
+) -> None:
+    build, lanes = code.builder, code.lanes
+
+    def place(start: Any, number: int, end: Any, begin: Any, pitch: Any) -> Any:
+        """Where a row begins; where there are no more, the last one does."""
+        index, last = build.add(start, code.integer(number)), build.sub(end, code.integer(1))
+        return build.add(begin, build.mul(build.select(build.icmp_unsigned("<", index, end), index, last), pitch))
+
+    for i, (column,) in code.blocks(rows, 1):
+        with code.loop(code.integer(0), columns, lanes) as j:
+            row = Vector(code, lanes, 0, build.sub(columns, j))
+            vectors = [row.load(x, build.add(place(i, a, rows, s, next_s), j)) for a in range(lanes)]
+            vectors = code.transposed(vectors)
+            for b in reversed(range(lanes)):  # such that the last column is written over what came after it
+                column.store(vectors[b], y, build.add(place(j, b, columns, t, next_t), i))
+
+
+@compiled_as(_write_transpose)
+def transpose(x: Array, s: Any, next_s: Any, rows: Any, columns: Any, y: Array, t: Any, next_t: Any) -> None:
+    """Write a matrix (rows, columns) as (columns, rows): its rows begin ``next_s`` apart from x[s] on.
+
+    Those of the other one begin ``next_t`` apart from y[t] on.
+    """
+    for i in range(rows):
+        for j in range(columns):
+            y[t + j * next_t + i] = x[s + i * next_s + j]
 
 
 @inline

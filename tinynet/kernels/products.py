@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from tinynet.kernels.arrays import empty, empty_matrix, flat
-from tinynet.kernels.common import copy_run, to_pitch, zeroed
+from tinynet.kernels.common import copy_run, to_pitch, transpose, zeroed
 from tinynet.kernels.settings import COLUMNS, TILE, VECTOR_BYTES, Array, inline, jit, uint
 from tinynet.kernels.tiles import multiply_tile_and_fetch
 from tinynet.kernels.vectors import Code, compiled_as
@@ -84,28 +84,23 @@ def matmul(x: Array, W: Array, b: Array, y: Array, x_transposed: bool, W_transpo
     factor = empty_matrix(size if W_transposed else zero, n, x.dtype)
     room = empty_matrix(at_once if W_transposed else zero, n, x.dtype)
     if W_transposed:
-        for row in range(n):
-            for k in range(size):
-                factor[k, row] = x[row, k]
+        transpose(flat(x), zero, size, n, size, flat(factor), zero, n)
     source = panel if x_transposed else flat(W) if W_transposed else flat(x)
     right, first = factor if W_transposed else W, zeroed(n, y.dtype) if W_transposed else b
     target, products, numbers = flat(y), flat(room), flat(x)
     for begin in range(zero, rows, at_once):
         count = min(at_once, rows - begin)
         if x_transposed:
-            for k in range(size):
-                s = k * rows + begin
-                for row in range(count):
-                    panel[row * pitch + k] = numbers[s + row]
+            transpose(numbers, begin, rows, size, count, panel, zero, pitch)
         to = room[:count] if W_transposed else y[begin : begin + count]
         start = begin * size if W_transposed else zero
         _multiply(source, start, pitch, right, first, to, none if W_transposed else smallest)
         if W_transposed:
-            for row in range(n):
-                t = row * rows + begin
-                for i in range(count):
-                    value = products[i * n + row] + b[begin + i]
-                    target[t + i] = smallest if value <= smallest else value
+            for i in range(count):
+                for k in range(i * n, (i + uint(1)) * n):
+                    value = products[k] + b[begin + i]
+                    products[k] = smallest if value <= smallest else value
+            transpose(products, zero, n, count, n, target, begin, rows)
 
 
 @inline

@@ -230,15 +230,15 @@ def _list_by_position(
     gradient, position, is_pooled = flat(dy), flat(argmax), argmax.size > 0
     for q in range(uint(len(ends))):
         ends[q] = q * filters
-    g = uint(image) * numbers * filters
-    for q in range(numbers):
-        for f in range(filters):
+    for f in range(filters):
+        g = uint(image) * numbers * filters + f
+        for q in range(numbers):
             p, value = uint(position[g]) if is_pooled else q, gradient[g]
             end = ends[p]
             places[end] = f * pitch
             values[end] = value
             ends[p] = end + uint(value != 0)
-            g += uint(1)
+            g += filters
 
 
 @inline

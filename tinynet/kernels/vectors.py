@@ -109,6 +109,22 @@ class Code:
         """A vector, but ``least`` (a vector, too) where it is below that; NaN stays NaN."""
         return self.builder.select(self.builder.fcmp_ordered("<=", value, least), least, value)
 
+    def transposed(self, rows: Sequence[Any]) -> list[Any]:
+        """The columns of a square matrix, as vectors like its rows: halves of halves change places."""
+        found, size = list(rows), len(rows)
+        for step in (2**i for i in range(size.bit_length() - 1)):
+            lower = [lane if not lane & step else size + lane - step for lane in range(size)]
+            upper = [lane + step if not lane & step else size + lane for lane in range(size)]
+            for i in range(size):
+                if not i & step:
+                    pair = found[i], found[i + step]
+                    found[i], found[i + step] = (self.shuffle(*pair, order) for order in (lower, upper))
+        return found
+
+    def shuffle(self, a: Any, b: Any, order: Sequence[int]) -> Any:
+        """A vector of these numbers of two, those of b counted on from those of a."""
+        return self.builder.shuffle_vector(a, b, ir.Constant(ir.VectorType(ir.IntType(32), len(order)), list(order)))
+
     def blocks(self, width: Any, most: int, halves: bool = False) -> Iterator[tuple[Any, list[Vector]]]:
         """Write a loop over blocks of up to ``most`` vectors, with a case for each number of them.
 
