@@ -6,7 +6,7 @@ import pytest
 from tinynet import kernels, parallel
 
 # The networks of most tests are too small for threads to be woken for them: here they are.
-parallel.LEAST_SECONDS = parallel.LEAST_IN_ALL = 0.0
+parallel.LONG = 0.0
 
 
 @pytest.fixture

@@ -211,12 +211,22 @@ def test_logs_are_the_means_so_far():
 
 
 @pytest.mark.parametrize("verb", VERBS)
-def test_short_work_is_not_shared_out_again(monkeypatch, verb):
-    monkeypatch.setattr(parallel, "LEAST_SECONDS", 100.0)
-    model, asked = network(), []
-    pool = parallel._pool
-    monkeypatch.setattr(parallel, "_pool", lambda number: asked.append(number) or pool(number))
-    first = run(verb, model)
-    assert asked == [2]  # how long it takes is not known yet
-    np.testing.assert_array_equal(run(verb, model), first)
-    assert asked == [2]
+@pytest.mark.parametrize(("expected", "slower"), [([2], 2), ([2, 2], 1)])
+def test_work_is_shared_out_again_if_that_took_less_time(monkeypatch, verb, expected, slower):
+    for name, value in {"TRIALS": 1, "LONG": 1e9}.items():
+        monkeypatch.setattr(parallel, name, value)
+    model, asked, now = network(), [], [0.0]
+    run_all = parallel.run_all
+
+    def timed(function, items, num_threads):
+        now[0] += 1 + (num_threads == slower)
+        if num_threads > 1:
+            asked.append(num_threads)
+        return run_all(function, items, num_threads)
+
+    monkeypatch.setattr(parallel, "run_all", timed)
+    monkeypatch.setattr(parallel.time, "perf_counter", lambda: now[0])
+    outcomes = [run(verb, model) for _ in range(3)]  # tried in both ways, and then done in the better one
+    assert asked == expected
+    for other in outcomes[1:]:
+        np.testing.assert_array_equal(other, outcomes[0])

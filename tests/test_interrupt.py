@@ -8,7 +8,7 @@ import pytest
 
 from tinynet import training
 from tinynet.callbacks import Callback, EarlyStopping
-from tinynet.layers import Dense, Input, Linear
+from tinynet.layers import Dense, Input, Linear, outer_products
 from tinynet.models import Sequential
 from tinynet.optimizers import SGD, Adam
 from tinynet.training import DivergenceError
@@ -175,7 +175,7 @@ def test_an_infinite_gradient_stops_training_though_the_loss_is_a_number():
 @pytest.mark.parametrize("num_threads", [1, 2])
 def test_a_gradient_that_overflows_on_any_thread_gives_no_warning(num_threads):
     size = 520  # its gradient is shared out among the threads
-    assert size**2 > training.WORTH_THREADS
+    assert size**2 > outer_products.LARGE
     layers = Dense(size, kernel_initializer="zeros"), Dense(3, activation="softmax")
     model = Sequential([Input((size,)), *layers], seed=0, num_threads=num_threads)
     model.compile("sgd", "sparse_categorical_crossentropy")

@@ -57,43 +57,68 @@ def test_run_all_wakes_no_more_threads_than_there_are_items(monkeypatch, items, 
     assert len(submitted) == helpers
 
 
-@pytest.fixture
-def pace(monkeypatch):
-    """Of pieces that take 0.5 seconds or longer, and 2 or longer in all, threads share the work."""
-    monkeypatch.setattr(parallel, "LEAST_SECONDS", 0.5)
-    monkeypatch.setattr(parallel, "LEAST_IN_ALL", 2.0)
-    return parallel.Pace()
+class Work:
+    """Work that takes as long as is said, by the number of threads; it notes these."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, **settings: float):
+        for name, value in {"TRIALS": 2, "AGAIN": 7, "LONG": 10.0, **settings}.items():
+            monkeypatch.setattr(parallel, name, value)
+        monkeypatch.setattr(parallel.time, "perf_counter", lambda: self.now)
+        self.now, self.asked, self.pace = 0.0, [], parallel.Pace()
+
+    def times(self, seconds: dict[int, float], calls: int, most: int = 3) -> list[int]:
+        """Do it so many times: on how many threads."""
+
+        def work(num_threads: int) -> int:
+            self.now += seconds[num_threads]
+            return num_threads
+
+        return [self.pace.run(work, most) for _ in range(calls)]
 
 
-@pytest.mark.parametrize(
-    ("seconds", "pieces", "expected"),
-    [(0.5, 4, 3), (0.5, 3, 1), (0.49, 100, 1), (2.0, 1, 3), (1.9, 1, 1), (1.0, 2, 3)],
-)
-def test_threads_share_what_takes_long_enough(pace, seconds, pieces, expected):
-    assert pace.num_threads(pieces, 3) == 3  # at first that is not known
-    pace.seconds = seconds
-    assert pace.num_threads(pieces, 3) == expected
-    assert pace.num_threads(pieces, 1) == 1
+@pytest.mark.parametrize(("alone", "together", "best"), [(1.0, 0.9, 3), (0.9, 1.0, 1), (1.0, 1.0, 3), (99.0, 9.9, 3)])
+def test_work_is_done_by_as_many_threads_as_take_least_time(monkeypatch, alone, together, best):
+    work = Work(monkeypatch)
+    assert work.times({1: alone, 3: together}, 7) == [3, 3, 1, 1, best, best, best]
 
 
-@pytest.mark.parametrize("num_threads", [1, 2])
-def test_a_short_call_among_long_ones_does_not_count(pace, monkeypatch, num_threads):
-    """The last samples may be few."""
-    now, lock = [0.0], threading.Lock()
-    monkeypatch.setattr(parallel, "_clock", lambda: now[0])
+def test_how_long_it_took_is_found_out_again_and_what_was_before_forgotten(monkeypatch):
+    work = Work(monkeypatch)
+    assert work.times({1: 0.2, 3: 0.1}, 7) == [3, 3, 1, 1, 3, 3, 3]
+    assert work.times({1: 1.0, 3: 2.0}, 7) == [3, 3, 1, 1, 1, 1, 1]
+    assert work.times({1: 2.0, 3: 1.0}, 7) == [3, 3, 1, 1, 3, 3, 3]
 
-    def work(pieces: list[float]) -> None:
-        now[0] += sum(pieces)
 
-    def one_by_one(pieces: list[float]) -> None:
-        with lock:
-            pace_run(pieces)
+def test_a_slow_call_among_fast_ones_does_not_count(monkeypatch):
+    """The first one compiles, and others wait for another program."""
+    work = Work(monkeypatch, TRIALS=3, AGAIN=100)
+    for seconds, threads in (50.0, 3), (1.0, 3), (50.0, 3), (50.0, 1), (2.0, 1), (50.0, 1):
+        assert work.times({threads: seconds}, 1) == [threads]
+    assert work.times({3: 3.0, 1: 2.0}, 3) == [3, 3, 3]
 
-    # Those of an earlier time do not count, either.
-    for calls, expected in ([[3.0], [1.0, 4.0], [0.1]], 3.0), ([[0.1], [1.0, 2.0], [0.2]], 1.5):
-        pace_run = pace.timed(work)
-        parallel.run_all(one_by_one, calls, num_threads)
-        assert pace.seconds == pytest.approx(expected)
+
+def test_what_threads_take_long_for_is_theirs_without_trial(monkeypatch):
+    work = Work(monkeypatch)
+    assert work.times({3: 10.0}, 20) == [3] * 20
+    assert work.times({1: 1.0, 3: 9.9}, 8)[-1] == 1  # until it takes no time any more
+
+
+def test_one_thread_alone_has_no_choice_and_another_number_is_tried_at_once(monkeypatch):
+    work = Work(monkeypatch)
+    assert work.times({1: 1.0}, 20, most=1) == [1] * 20
+    assert work.times({1: 1.0, 2: 0.5}, 1, most=2) == [2]
+
+
+def test_work_that_fails_says_nothing_of_the_time(monkeypatch):
+    work = Work(monkeypatch)
+
+    def fail(_: int) -> None:
+        raise ZeroDivisionError
+
+    for _ in range(20):
+        with pytest.raises(ZeroDivisionError):
+            work.pace.run(fail, 3)
+    assert work.times({1: 1.0, 3: 2.0}, 5) == [3, 3, 1, 1, 1]
 
 
 def test_the_caller_is_one_of_the_threads():

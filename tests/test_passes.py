@@ -65,7 +65,7 @@ def by_layers(model: Sequential, x: Array, classes: Array) -> training.BatchResu
 
 def summed_batch(model: Sequential, x: Array, classes: Array) -> training.BatchResult:
     result = training.run_batch(model, x, classes)
-    training.add_up(result.grads, model.num_threads)
+    training.add_up(model, result.grads, len(x))
     return result
 
 

@@ -8,6 +8,7 @@ import threading
 import warnings
 from collections.abc import Callable
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -547,7 +548,6 @@ def test_numbers_too_large_show_in_the_loss_without_a_warning(num_threads):
 def test_a_batch_cut_into_waves_and_shards_gives_the_gradients_of_the_whole(monkeypatch, num_threads, part_size, large):
     monkeypatch.setattr(outer_products, "LARGE", large)
     monkeypatch.setattr(outer_products, "PART_SIZE", part_size)
-    monkeypatch.setattr(training, "WORTH_THREADS", 1)
     model = cnn(num_threads).astype(np.float64)
     n = 2 * training.WAVE_SIZE + 3
     images, classes = np.tile(IMAGES, (2, 1, 1, 1))[:n].astype(np.float64), np.tile(IMAGE_CLASSES, 2)[:n]
@@ -566,7 +566,6 @@ def test_a_batch_cut_into_waves_and_shards_gives_the_gradients_of_the_whole(monk
 @pytest.mark.parametrize("batch_size", [33, 100, 300])
 def test_one_two_and_three_threads_give_the_same_bits(monkeypatch, batch_size, large):
     monkeypatch.setattr(outer_products, "LARGE", large)
-    monkeypatch.setattr(training, "WORTH_THREADS", 1)
     results = []
     for num_threads in (1, 2, 3):
         model = cnn(num_threads)
@@ -1005,9 +1004,8 @@ def test_finite_numbers_whose_sum_is_not_are_finite():
     assert not training._all_finite(np.array([1.0, np.nan]))
 
 
-@pytest.mark.parametrize(("worth_threads", "expected"), [(39, 3), (40, 1), (1000, 1)])
-def test_threads_are_woken_only_for_what_is_worth_it(monkeypatch, worth_threads, expected):
-    """The two kernels, whose gradients are added up later, have 16 + 24 numbers; the shards always have threads."""
+def test_threads_share_the_shards_and_then_the_rows_of_large_weights(monkeypatch):
+    """The two kernels, whose gradients are added up later, have 16 + 24 numbers."""
     asked: list[tuple[int, int]] = []
     run_all = parallel.run_all
 
@@ -1016,49 +1014,40 @@ def test_threads_are_woken_only_for_what_is_worth_it(monkeypatch, worth_threads,
         return run_all(function, items, num_threads)
 
     monkeypatch.setattr(parallel, "run_all", note)
-    monkeypatch.setattr(training, "WORTH_THREADS", worth_threads)
     monkeypatch.setattr(outer_products, "PART_SIZE", 16)
     monkeypatch.setattr(outer_products, "LARGE", 0)
     model = mlp()
     model.num_threads = 3
     model.train_on_batch(X, Y)
-    assert asked == [(2, 3), (1 + 2 + 2, expected)]  # two shards of 35; 2 rows of 8, 5 + 3 rows of 3, and two biases
+    assert asked == [(2, 3), (1 + 2 + 2, 3)]  # two shards of 35; 2 rows of 8, 5 + 3 rows of 3, and two biases
 
 
-@pytest.mark.parametrize(("seconds", "num_threads", "expected"), [(0.5, 2, [2, 2]), (0.4, 1, [4])])
-def test_shards_that_take_no_time_are_left_to_one_thread_which_takes_more_of_them(
-    monkeypatch, seconds, num_threads, expected
-):
-    asked: list[int] = []
+def test_shards_and_rows_are_each_left_to_one_thread_that_is_sooner_done(monkeypatch):
+    monkeypatch.setattr(parallel, "LONG", math.inf)
+    monkeypatch.setattr(outer_products, "LARGE", 0)
+    model = mlp()
+    model.num_threads = 2
+    model.train_on_batch(X, Y)
+    assert set(model.plan.paces) == {("train", len(X)), ("step", len(X))}
+    for work, num_threads in itertools.product(("train", "step"), (1, 2)):
+        monkeypatch.setattr(model.plan.paces[work, len(X)], "num_threads", lambda most, fixed=num_threads: fixed)
+        asked: list[int] = []
+        with mock.patch.object(parallel, "run_all", wraps=parallel.run_all) as run_all:
+            model.train_on_batch(X, Y)
+        asked = [call.args[2] for call in run_all.call_args_list]
+        assert asked[work == "step"] == num_threads
 
-    def one_by_one(function, items, num_threads):
-        asked.append(num_threads)
-        return [function(item) for item in items]
 
-    monkeypatch.setattr(parallel, "LEAST_IN_ALL", 2.0)
-    monkeypatch.setattr(parallel, "run_all", one_by_one)
-    monkeypatch.setattr(parallel, "_clock", itertools.count().__next__)  # each call takes a second
+@pytest.mark.parametrize(("num_threads", "expected"), [(2, [2, 2]), (1, [4])])
+def test_a_thread_alone_takes_more_shards_together(monkeypatch, num_threads, expected):
     pieces, pace = [slice(i, i + 2) for i in range(0, 8, 2)], parallel.Pace()
-    pace.seconds = seconds
+    monkeypatch.setattr(pace, "num_threads", lambda most: num_threads)
     assert training.run_all(len, pieces, 2, pace) == expected
-    assert asked == [num_threads]
-    assert pace.seconds == 1 / expected[0]  # of a shard
 
 
-def test_threads_share_the_shards_as_long_as_these_take_long_enough(monkeypatch):
-    now, seconds = [0.0], iter([1.0, 1.0, 0.1, 0.1, 2.4, 1.0, 1.0])  # that each call takes
-    monkeypatch.setattr(parallel, "LEAST_SECONDS", 0.2)
-    monkeypatch.setattr(parallel, "LEAST_IN_ALL", 2.0)
-    monkeypatch.setattr(parallel, "run_all", lambda function, items, num_threads: [function(item) for item in items])
-    monkeypatch.setattr(parallel, "_clock", lambda: now[0])
-
-    def work(together: list[slice]) -> int:
-        now[0] += next(seconds)
-        return len(together)
-
-    pieces, pace = [slice(i, i + 2) for i in range(0, 8, 2)], parallel.Pace()
-    for expected in ([2, 2], [2, 2], [4], [2, 2]):  # four together: only one thread has work
-        assert training.run_all(work, pieces, 2, pace) == expected
+def test_a_single_shard_is_no_matter_of_pace(monkeypatch):
+    monkeypatch.setattr(parallel.Pace, "run", mock.Mock(side_effect=AssertionError))
+    assert training.run_all(len, [slice(0, 5)], 2, parallel.Pace()) == [1]
 
 
 class Norms(SGD):
@@ -1090,7 +1079,6 @@ class Steps(SGD):
 def test_gradients_that_are_used_part_by_part_give_the_step_of_whole_ones(monkeypatch, make, num_threads):
     monkeypatch.setattr(outer_products, "LARGE", 0)
     monkeypatch.setattr(outer_products, "PART_SIZE", 9)
-    monkeypatch.setattr(training, "WORTH_THREADS", 1)
     whole, by_parts = mlp(), mlp()
     for model in (whole, by_parts):
         model.num_threads = num_threads
@@ -1144,7 +1132,6 @@ def test_a_gradient_that_may_overflow_but_does_not_makes_a_step(monkeypatch):
 @pytest.mark.parametrize("number", [np.nan, np.inf])
 def test_gradients_are_looked_at_and_sums_of_outer_products_part_by_part(monkeypatch, num_threads, entry, number):
     monkeypatch.setattr(outer_products, "PART_SIZE", 6)
-    monkeypatch.setattr(training, "WORTH_THREADS", 1)
     left, right = np.ones((4, 10)), np.ones((4, 3))
     left[1, entry[0]], right[1, entry[1]] = number, 0.5
     grads = {
@@ -1153,7 +1140,11 @@ def test_gradients_are_looked_at_and_sums_of_outer_products_part_by_part(monkeyp
         "b": np.ones(3),
         "bad b": np.array([1.0, number, 2.0]),
     }
-    assert training.add_up(grads, num_threads) == {"good"}
+    model = mlp()
+    model.num_threads = num_threads
+    training.plan_of(model)
+    assert training.add_up(model, grads, 4) == {"good"}
+    assert training.add_up(model, {"b": np.ones(3)}, 4) == set()
     assert all(isinstance(grad, np.ndarray) for grad in grads.values())
     assert np.isfinite(grads["good"]).all()
     assert not np.isfinite(grads["bad"][entry])
@@ -1162,7 +1153,7 @@ def test_gradients_are_looked_at_and_sums_of_outer_products_part_by_part(monkeyp
 def overflowing(change: Callable[[dict[str, Any], set[str]], set[str]]) -> Any:
     """``add_up``, after which ``change`` has its way with the gradients."""
     add_up = training.add_up
-    return lambda grads, num_threads: change(grads, add_up(grads, num_threads))
+    return lambda model, grads, n: change(grads, add_up(model, grads, n))
 
 
 def test_two_finite_sums_whose_sum_is_not(monkeypatch):

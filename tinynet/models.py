@@ -327,7 +327,7 @@ class Sequential(Network):
         """
         images, classes = self._check("loss_and_gradients", x, y)
         result = training.run_batch(self, images.astype(self.dtype, copy=False), classes)
-        training.add_up(result.grads, self.num_threads)
+        training.add_up(self, result.grads, result.num_samples)
         return result.loss / result.num_samples, result.grads
 
     def train_on_batch(

@@ -9,7 +9,6 @@ from __future__ import annotations
 import functools
 import math
 import os
-import sys
 import threading
 import time
 from collections import deque
@@ -24,9 +23,8 @@ from threadpoolctl import ThreadpoolController
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-# The time that a thread has worked, not that it has waited; but Windows tells that in steps of a 64th of a second.
-_clock = time.perf_counter if sys.platform == "win32" else time.thread_time
-LEAST_SECONDS, LEAST_IN_ALL = 1e-4, 1.5e-3  # of a piece, and of all, that make other threads worth waking
+TRIALS, AGAIN = 8, 1000  # calls in each way, and after how many calls they are made again
+LONG = 2e-3  # seconds that several threads take, for which they are surely worth waking
 
 _lock = threading.Lock()
 _users = 0
@@ -34,34 +32,38 @@ _before: list[int] = []
 
 
 class Pace:
-    """How long a thread takes for pieces of work of one kind; where that is short, no other thread is worth waking.
+    """How many threads are soonest done with work of one kind: one alone, or as many as there may be.
 
-    To wake one takes a while, and only one at a time may run Python: two threads may do fewer short pieces than one.
-
-    Attributes:
-        seconds: how long a piece took in the slowest call of the last time, without waiting; infinity before the first.
+    To wake a thread takes a while, and only one at a time may run Python: two may take longer than one over what is
+    short. What is short depends on the machine, so it is tried out: TRIALS calls in each way, now and then again.
     """
 
     def __init__(self) -> None:
-        self.seconds = math.inf
+        self._calls = 0
+        self._seconds: dict[int, float] = {}  # at best, in the last trial and since, by the number of threads
 
-    def num_threads(self, num_pieces: int, most: int) -> int:
-        """How many of at most so many threads are to share the pieces."""
-        is_worth_it = self.seconds >= LEAST_SECONDS and self.seconds * num_pieces >= LEAST_IN_ALL
-        return most if is_worth_it else 1
+    def run(self, work: Callable[[int], Result], most: int) -> Result:
+        """``work(num_threads)``, for whichever number takes least time: one, or ``most``."""
+        num_threads = self.num_threads(most)
+        start = time.perf_counter()
+        result = work(num_threads)
+        self._note(num_threads, time.perf_counter() - start)
+        return result
 
-    def timed(self, function: Callable[[Sequence[Item]], Result]) -> Callable[[Sequence[Item]], Result]:
-        """The function of some pieces, but each call of it is timed; those of all pieces of this time."""
-        slowest = 0.0
+    def num_threads(self, most: int) -> int:
+        """How many threads are to do it this time."""
+        if most not in self._seconds or self._seconds[most] >= LONG:
+            return most
+        number = self._calls % AGAIN
+        if number < 2 * TRIALS:
+            return most if number < TRIALS else 1
+        return min((most, 1), key=lambda count: self._seconds.get(count, math.inf))
 
-        def run(pieces: Sequence[Item]) -> Result:
-            nonlocal slowest
-            start = _clock()
-            result = function(pieces)
-            self.seconds = slowest = max(slowest, (_clock() - start) / len(pieces))
-            return result
-
-        return run
+    def _note(self, num_threads: int, seconds: float) -> None:
+        is_first = self._calls % AGAIN in (0, TRIALS)  # what was before is forgotten
+        best = math.inf if is_first else self._seconds.get(num_threads, math.inf)
+        self._seconds[num_threads] = min(seconds, best)
+        self._calls += 1
 
 
 def run_all(function: Callable[[Item], Result], items: Sequence[Item], num_threads: int) -> list[Result]:

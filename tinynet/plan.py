@@ -52,7 +52,7 @@ class Plan:
     Attributes:
         steps: none where a layer needs more than kernels.
         dtype: of the parameters.
-        paces: how long a thread takes for a shard, by what is done with batches and their size.
+        paces: how many threads are soonest done, by what is done with batches and their size.
     """
 
     def __init__(self, network: Network):

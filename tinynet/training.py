@@ -8,15 +8,14 @@
 How a batch is cut depends on its size and the network's, never on the number of threads, and sums are taken in a fixed
 order. So one thread and many give the same weights, bit for bit. (For the usual networks a shard is one call: see
 ``plan.py``. A large gradient is added up as the optimizer uses it, some rows at a time: see ``OuterProducts``. Shards
-that take no time to speak of are left to one thread: see ``parallel.Pace``.)
+that one thread alone is sooner done with are left to it: see ``parallel.Pace``.)
 """
 
 from __future__ import annotations
 
-import functools
 import itertools
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -42,7 +41,6 @@ CUT_FROM, SMALL_CUT_FROM = 16, 33  # samples of a batch: another core is not wor
 SMALL_NETWORK = 1 << 14  # outputs of all its layers
 SHARDS_AT_ONCE, MOST_ROWS = (4, 2, 1), 64  # that a thread takes, and the most samples that two or more of them have
 WAVE_SIZE = 256  # samples: their shards' gradients are in memory together
-WORTH_THREADS = 1 << 18  # numbers to compute: fewer are done before another thread has begun
 
 
 class DivergenceError(FloatingPointError):
@@ -155,12 +153,16 @@ def train_step(model: Sequential, x: Array, classes: Array, where: str = "on thi
             if optimizer.takes_outer_products and all(grad.is_surely_finite() for grad in products.values()):
                 result.finite |= products.keys()
             else:
-                result.finite |= add_up(result.grads, model.num_threads)
+                result.finite |= add_up(model, result.grads, len(x))
                 products = {}
         refuse_divergence(model, x, result, where)
         if products:
-            num_threads = _threads_for(products, model.num_threads)
-            optimizer.step(model.params, result.grads, functools.partial(parallel.run_all, num_threads=num_threads))
+            pace = _pace_of(model, "step", len(x))
+
+            def share_out(move: Callable[[Any], None], parts: Sequence[Any]) -> None:
+                pace.run(lambda count: parallel.run_all(move, parts, count), model.num_threads)
+
+            optimizer.step(model.params, result.grads, share_out)
         else:
             optimizer.step(model.params, result.grads)
     result.grads = {}
@@ -237,14 +239,14 @@ def run_batch(model: Sequential, x: Array, classes: Array) -> BatchResult:
             for other in others:
                 first.add(other)
             if n > WAVE_SIZE:
-                add_up(first.grads, model.num_threads)
+                add_up(model, first.grads, first.num_samples)
             if total is None:
                 total = first
             else:
                 total.add(first)
     assert total is not None, "a batch has samples"
     if model.regularizers:
-        total.finite |= add_up(total.grads, model.num_threads)
+        total.finite |= add_up(model, total.grads, n)
     for key, regularizer in model.regularizers.items():  # once a batch: its loss is a mean, but here is a sum
         W = model.params[key]
         total.loss += n * regularizer(W)
@@ -323,8 +325,9 @@ def run_all(
     function: Callable[[Sequence[slice]], Result], pieces: Sequence[slice], num_threads: int, pace: parallel.Pace
 ) -> list[Result]:
     """What the function gives for shards that go together, for all of them in order, on up to so many threads."""
-    num_threads = pace.num_threads(len(pieces), num_threads)
-    return parallel.run_all(pace.timed(function), in_groups(pieces, num_threads), num_threads)
+    if len(pieces) == 1:
+        return parallel.run_all(function, [pieces], 1)
+    return pace.run(lambda count: parallel.run_all(function, in_groups(pieces, count), count), num_threads)
 
 
 def rows_of(together: Sequence[slice]) -> slice:
@@ -332,8 +335,8 @@ def rows_of(together: Sequence[slice]) -> slice:
     return slice(together[0].start, together[-1].stop)
 
 
-def add_up(grads: dict[str, Any], num_threads: int) -> set[str]:
-    """Replace each ``OuterProducts`` with its sum, of which the threads work out some rows each.
+def add_up(model: Sequential, grads: dict[str, Any], n: int) -> set[str]:
+    """Replace each ``OuterProducts``, of n samples, with its sum, of which the threads work out some rows each.
 
     Returns the names of those sums that are finite: while they are in the cache, looking at them costs little.
     """
@@ -341,6 +344,8 @@ def add_up(grads: dict[str, Any], num_threads: int) -> set[str]:
     for key, grad in grads.items():
         if isinstance(grad, OuterProducts):
             parts += [(key, grad, rows) for rows in grad.parts()]
+    if not parts:
+        return set()
     sums = {key: np.empty(grad.shape, grad.dtype) for key, grad, _ in parts}
 
     @np.errstate(over="ignore", invalid="ignore")
@@ -349,11 +354,14 @@ def add_up(grads: dict[str, Any], num_threads: int) -> set[str]:
         return _all_finite(products.sum(rows, out=sums[key][rows]))
 
     with parallel.single_threaded_blas():
-        finite = parallel.run_all(add_part, parts, _threads_for(sums, num_threads))
+        finite = _pace_of(model, "add up", n).run(
+            lambda count: parallel.run_all(add_part, parts, count), model.num_threads
+        )
     grads.update(sums)
     return sums.keys() - {key for (key, _, _), is_finite in zip(parts, finite, strict=True) if not is_finite}
 
 
-def _threads_for(grads: Mapping[str, Array | OuterProducts], num_threads: int) -> int:
-    """``num_threads``, if there is enough to do for that."""
-    return num_threads if sum(math.prod(grad.shape) for grad in grads.values()) > WORTH_THREADS else 1
+def _pace_of(model: Sequential, work: str, n: int) -> parallel.Pace:
+    """Of what is done with n samples once ``run_batch`` has been."""
+    assert model.plan is not None, "run_batch makes one"
+    return model.plan.paces[work, n]
