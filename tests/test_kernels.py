@@ -500,6 +500,24 @@ def test_a_kernel_for_any_number_of_rows_and_columns_of_matmul(rows, columns, x_
         assert_twins_agree(both(kernels.matmul)[1], reference.matmul, arguments)
 
 
+@pytest.mark.parametrize("columns", [1, 7, 16, 33, 100])
+@pytest.mark.parametrize("used", range(2 * products.ROWS_AT_ONCE + 2))
+def test_a_kernel_for_any_number_of_zeros_of_vecmat(used, columns):
+    """What would come of a zero does not count, whatever it is; NaN and infinity elsewhere do."""
+    rng = np.random.default_rng(used)
+    x, W = np.zeros((1, 20), np.float32), np.full((20, columns), np.nan, np.float32)
+    rows = rng.permutation(20)[:used]
+    x[0, rows], W[rows] = rng.integers(1, 4, used), rng.integers(-3, 4, (used, columns))
+    b, y = rng.integers(-3, 4, columns).astype(np.float32), np.empty((1, columns), np.float32)
+    for function in both(kernels.vecmat):
+        function(x, W, b, y, -np.inf)
+        np.testing.assert_array_equal(y, x[:, rows] @ W[rows] + b)
+        for special in (np.nan, np.inf) if used else ():
+            with np.errstate(invalid="ignore"):
+                function(np.where(np.arange(20) == rows[-1], np.float32(special), x), W, b, y, -np.inf)
+            assert not np.isfinite(y[0, W[rows[-1]] != 0]).any()
+
+
 @pytest.mark.parametrize("more", [-1, 0, 1, 140])
 @pytest.mark.parametrize("rows", [kernels.TILE - 1, kernels.TILE, kernels.TILE + 1])
 @pytest.mark.parametrize(

@@ -69,11 +69,12 @@ def matmul(x: Array, W: Array, b: Array, y: Array, x_transposed: bool, W_transpo
 
 
 def vecmat(x: Array, W: Array, b: Array, y: Array, least: float) -> None:
-    """``matmul`` for a single row.
+    """``matmul`` for a single row. What of it is zero counts for nothing, even where W is NaN or infinite.
 
     x  (1, size)
     """
-    matmul(x, W, b, y, False, False, least)
+    counts = x[0] != 0
+    matmul(x[:, counts], W[counts], b, y, False, False, least)
 
 
 def convolve(x: Array, W: Array, b: Array, y: Array, s_h: int, s_w: int, pads: Pads, least: float) -> None:

@@ -27,31 +27,40 @@ ROWS_AT_ONCE, NEXT_ARE_FETCHED = 4, VECTOR_BYTES < 64
 def vecmat(x: Array, W: Array, b: Array, y: Array, least: float) -> None:
     """Twin: ``reference.vecmat``. The rows of W, each times a number of x, are added up ROWS_AT_ONCE at a time.
 
-    A large W is read from memory, and that is what takes the time.
+    A large W is read from memory, and that is what takes the time. So the rows for which x has a zero are left out, as
+    half of them are after a ReLU: NaN and infinity show only in the others.
     """
     size, columns, smallest = uint(W.shape[0]), uint(W.shape[1]), y.dtype.type(least)
     numbers, weights, target = flat(x), flat(W), flat(y)
     for i in range(columns):
         target[i] = b[i]
-    whole = size - size % uint(ROWS_AT_ONCE)
+    room = size + uint(ROWS_AT_ONCE)
+    starts, values, count = empty(room, np.uintp), empty(room, x.dtype), uint(0)
+    for k in range(size):  # without a branch, as in sparse.py
+        starts[count] = k * columns
+        values[count] = numbers[k]
+        count += uint(numbers[k] != 0)
+    starts[count : count + uint(ROWS_AT_ONCE)] = 0  # these are fetched after the last ones
+    whole = count - count % uint(ROWS_AT_ONCE)
     for k in range(uint(0), whole, uint(ROWS_AT_ONCE)):
-        _add_rows(numbers, k, weights, k * columns, columns, target)
-    for k in range(whole, size):
+        _add_rows(weights, starts, values, k, columns, target)
+    for k in range(whole, count):
         for i in range(columns):
-            target[i] += numbers[k] * weights[k * columns + i]
+            target[i] += values[k] * weights[starts[k] + i]
     for i in range(columns):
         target[i] = smallest if target[i] <= smallest else target[i]
 
 
-def _write_add_rows(code: Code, x: Any, k: Any, W: Any, w: Any, columns: Any, y: Any) -> None:
+def _write_add_rows(code: Code, W: Any, starts: Any, values: Any, k: Any, columns: Any, y: Any) -> None:
     build = code.builder
-    factors = [code.element(x, build.add(k, code.integer(i))) for i in range(ROWS_AT_ONCE)]
-    rows = [build.gep(W, [build.add(w, build.mul(columns, code.integer(i)))]) for i in range(ROWS_AT_ONCE)]
-    next_rows = build.mul(columns, code.integer(ROWS_AT_ONCE))
+    numbers = [build.add(k, code.integer(i)) for i in range(ROWS_AT_ONCE)]
+    rows = [build.gep(W, [code.element(starts, number)]) for number in numbers]
+    factors = [code.element(values, number) for number in numbers]
+    next_starts = [code.element(starts, build.add(number, code.integer(ROWS_AT_ONCE))) for number in numbers]
     for r, vectors in code.blocks(columns, 2):
         if NEXT_ARE_FETCHED:
-            for row in rows:
-                code.fetch(row, build.add(next_rows, r))
+            for start in next_starts:
+                code.fetch(W, build.add(start, r))
         sums = [code.variable(vector.load(y, r)) for vector in vectors]
         for factor, row in zip(factors, rows, strict=True):
             for vector, total in zip(vectors, sums, strict=True):
@@ -61,11 +70,11 @@ def _write_add_rows(code: Code, x: Any, k: Any, W: Any, w: Any, columns: Any, y:
 
 
 @compiled_as(_write_add_rows)
-def _add_rows(x: Array, k: Any, W: Array, w: Any, columns: Any, y: Array) -> None:
-    """Add ROWS_AT_ONCE rows of ``columns`` numbers, the first of which begins at W[w], times x[k] and so on, to y."""
+def _add_rows(W: Array, starts: Array, values: Array, k: Any, columns: Any, y: Array) -> None:
+    """Add the ROWS_AT_ONCE rows of ``columns`` numbers at W[starts[k]] and so on, times values[k] and so on, to y."""
     for i in range(columns):
-        for row in range(uint(ROWS_AT_ONCE)):
-            y[i] += x[k + row] * W[w + row * columns + i]
+        for row in range(k, k + uint(ROWS_AT_ONCE)):
+            y[i] += values[row] * W[starts[row] + i]
 
 
 @jit
