@@ -136,8 +136,20 @@ ALSO_RESHAPES = re.compile(r"reshape\((?:[^()]|\([^()]*\))*(?:~1|- 2)[,)]")
 # How much is done at a time, and when another way is worth it: numbers that change the time taken, and no result.
 TUNING = (
     *("PATCH_BYTES", "WEIGHT_BYTES", "COLUMN_BYTES", "PART_SIZE", "WAVE_SIZE", "LARGE"),
-    *("SUMS", "TILE", "LIST_BYTES", "FAST_BYTES", "COLUMNS", "BLANK", "PADDED_BYTES", "LINES", "ROWS"),
-    *("PITCH", "COUNTED", "TERM_BYTES", "WORTH_TAKING_APART", "MANY_CHANNELS", "WORTH_SHARING"),
+    *(
+        "SUMS",
+        "TILE",
+        "LIST_BYTES",
+        "FAST_BYTES",
+        "COLUMNS",
+        "BLANK",
+        "FEW",
+        "POSITIONS",
+        "PADDED_BYTES",
+        "LINES",
+        "ROWS",
+    ),
+    *("PITCH", "FEW", "POSITIONS", "COUNTED", "TERM_BYTES", "WORTH_TAKING_APART", "MANY_CHANNELS", "WORTH_SHARING"),
     *("AHEAD", "DEPTH", "NARROW", "NARROW_DEPTH", "ROWS_AT_ONCE", "IMAGES_AT_ONCE", "SAMPLES_AT_ONCE"),
     *("SHARDS_AT_ONCE", "MOST_ROWS", "TRIALS", "AGAIN", "LONG"),
 )

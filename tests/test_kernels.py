@@ -465,6 +465,7 @@ def test_a_part_of_a_matrix_is_transposed_and_nothing_else_is_written(dtype):
             np.testing.assert_array_equal(y, expected, err_msg=f"{rows} rows, {columns} columns")
 
 
+FEW_AND_MORE = [3, 9]  # filters: vectors are of positions, or of filters
 TILE_AND_AROUND = [1, kernels.TILE - 1, kernels.TILE, kernels.TILE + 1, 2 * kernels.TILE, 2 * kernels.TILE + 1]
 
 
@@ -589,8 +590,9 @@ def test_a_kernel_with_zeros_on_some_sides_only(name, pads):
         assert_twins_agree(function, getattr(reference, name), arguments)
 
 
+@pytest.mark.parametrize("filters", FEW_AND_MORE)
 @pytest.mark.parametrize("stride", [1, 40])
-def test_a_kernel_for_more_images_than_are_padded_at_a_time(stride):
+def test_a_kernel_for_more_images_than_are_padded_at_a_time(stride, filters):
     """With the larger stride the last image has fewer positions than a tile. Nothing is left of the images before."""
     x = np.random.default_rng(0).integers(-3, 4, (9, 60, 60, 1)).astype(np.float64)
     x[:8, 10:] = np.nan
@@ -599,8 +601,8 @@ def test_a_kernel_for_more_images_than_are_padded_at_a_time(stride):
     positions = math.prod(window.output_size(64, 64))
     assert 2 * at_a_time < len(x) == 2 * at_a_time + 1
     assert (positions < kernels.TILE <= at_a_time * positions) == (stride == 40)
-    W, b = np.ones((3, 3, 1, 2)), np.array([1.0, 2.0])
-    y = np.empty((9, *window.output_size(64, 64), 2))
+    W, b = np.ones((3, 3, 1, filters)), np.arange(1.0, filters + 1)
+    y = np.empty((9, *window.output_size(64, 64), filters))
     assert_twins_agree(kernels.convolve, reference.convolve, [x, W, b, y, stride, stride, pads, 0.0])
 
 
@@ -614,13 +616,15 @@ def blank_images(c: int, w: int) -> Array:
 @pytest.mark.parametrize("strides", [(1, 1), (2, 4)])  # one vector to look at, or several
 @pytest.mark.parametrize(("c", "w"), [(1, 5), (1, 17), (2, 9)])  # several rows of positions in a tile, or not
 @pytest.mark.parametrize("pads", [NO_PADS, ((1, 2), (2, 1))])
-def test_a_kernel_overlooks_no_entry_of_a_blank_image_of_convolve(entry, strides, c, w, pads):
+@pytest.mark.parametrize("filters", FEW_AND_MORE)
+def test_a_kernel_overlooks_no_entry_of_a_blank_image_of_convolve(entry, strides, c, w, pads, filters):
     x = blank_images(c, w)
     x[x != 0] = entry
     rng = np.random.default_rng(0)
-    W, b = rng.integers(1, 4, (5, 4, c, 3)).astype(np.float32), np.array([-2, 0, 2], np.float32)
+    W, b = (rng.integers(1, 4, shape).astype(np.float32) for shape in [(5, 4, c, filters), (filters,)])
+    b[:3] = -2, 0, 2
     padded_h, padded_w = 6 + sum(pads[0]), w + sum(pads[1])
-    y = np.full((len(x), *Window((5, 4), strides, "valid").output_size(padded_h, padded_w), 3), 7, np.float32)
+    y = np.full((len(x), *Window((5, 4), strides, "valid").output_size(padded_h, padded_w), filters), 7, np.float32)
     for least in (-math.inf, 0.0, 2.0):
         assert_twins_agree(kernels.convolve, reference.convolve, [x, W, b, y, *strides, pads, least])
     few = [x[-8:], W, b, y[-8:], *strides, pads, 0.0]
@@ -643,25 +647,26 @@ def test_a_kernel_leaves_background_out_of_convolve_where_it_makes_no_difference
         assert_twins_agree(function, reference.convolve, [x, W, *others])
 
 
-def mostly_blank() -> list[Any]:
-    """Arguments of convolve: two images with an entry every now and then, five weights by five, four filters."""
+def mostly_blank(filters: int) -> list[Any]:
+    """Arguments of convolve: two images with an entry every now and then, five weights by five."""
     rng = np.random.default_rng(0)
     x = draw.normal(0, (2, 20, 20, 1), np.float32, zeros=0.98)
-    W, b = rng.standard_normal((5, 5, 1, 4)).astype(np.float32), rng.standard_normal(4).astype(np.float32)
-    return [x, W, b, np.zeros((2, 20, 20, 4), np.float32), 1, 1, ((2, 2), (2, 2)), -math.inf]
+    W, b = (rng.standard_normal(shape).astype(np.float32) for shape in [(5, 5, 1, filters), (filters,)])
+    return [x, W, b, np.zeros((2, 20, 20, filters), np.float32), 1, 1, ((2, 2), (2, 2)), -math.inf]
 
 
-def test_what_is_left_out_of_convolve_would_have_given_the_same_bits():
+@pytest.mark.parametrize("filters", [4, 6, 8])  # with another one they are few, or not any more, or they never were
+def test_what_is_left_out_of_convolve_would_have_given_the_same_bits(filters):
     """A filter more, of infinite weights, and nothing is left out; the others give what they gave without it."""
-    x, W, b, y, *others = mostly_blank()
+    x, W, b, y, *others = mostly_blank(filters)
     more = np.concatenate([W, np.full((5, 5, 1, 1), np.inf, np.float32)], axis=3)
-    everything = np.zeros((2, 20, 20, 5), np.float32)
+    everything = np.zeros((2, 20, 20, filters + 1), np.float32)
     kernels.convolve(x, W, b, y, *others)
     with np.errstate(invalid="ignore"):
         kernels.convolve(x, more, np.append(b, b[:1]), everything, *others)
-    assert np.isnan(everything[..., 4]).all()
+    assert np.isnan(everything[..., -1]).all()
     assert 100 < (y == b).all(axis=3).sum() < 700, "some positions see an entry, and some see none"
-    np.testing.assert_array_equal(y.view(np.int32), everything[..., :4].copy().view(np.int32))
+    np.testing.assert_array_equal(y.view(np.int32), everything[..., :-1].copy().view(np.int32))
 
 
 def test_what_is_left_out_of_convolve_is_what_is_blank(monkeypatch):
@@ -675,7 +680,7 @@ def test_what_is_left_out_of_convolve_is_what_is_blank(monkeypatch):
 
     monkeypatch.setattr(convolution, "_leave_out_blank", note)
     python = both(kernels.convolve)[1]
-    x, W, b, y, *others = mostly_blank()
+    x, W, b, y, *others = mostly_blank(8)
     python(x, W, b, y, *others)
     seen = np.lib.stride_tricks.sliding_window_view(np.pad(x[..., 0], ((0, 0), (2, 2), (2, 2))), (5, 5), (1, 2))
     in_use = (seen != 0).any(axis=(-2, -1)).reshape(-1)
@@ -690,6 +695,46 @@ def test_what_is_left_out_of_convolve_is_what_is_blank(monkeypatch):
     wide = [np.zeros((1, 6, 12, 8)), np.ones((2, 2, 8, 3)), np.ones(3), np.empty((1, 5, 11, 3))]
     python(*wide, 1, 1, NO_PADS, 0.0)
     assert left_out == []
+
+
+@pytest.mark.skipif(not convolution.FEW, reason="few filters are multiplied as more of them are")
+def test_rows_of_an_image_that_few_filters_leave_out_are_blank(monkeypatch):
+    looked_at: list[int] = []
+    multiply = convolution._multiply_positions
+    monkeypatch.setattr(convolution, "_by_position", both(convolution._by_position)[1])
+    monkeypatch.setattr(convolution, "_multiply_positions", lambda *given: looked_at.append(0) or multiply(*given))
+    python = both(kernels.convolve)[1]
+    x, W, b, y, *others = mostly_blank(4)
+    x[:, 5:12] = 0
+    python(x, W, b, y, *others)
+    seen = np.lib.stride_tricks.sliding_window_view(np.pad(x[..., 0], ((0, 0), (2, 2), (2, 2))), (5, 24), (1, 2))
+    assert len(looked_at) == (seen != 0).any(axis=(-2, -1)).sum() < 2 * 20
+    for weight in (np.inf, np.nan):
+        looked_at.clear()
+        W[2, 1, 0, 3] = weight
+        with np.errstate(invalid="ignore"):
+            python(x, W, b, y, *others)
+        assert len(looked_at) == 2 * 20
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("filters", [1, 5, convolution.FEW or 6, (convolution.FEW or 6) + 1])
+@pytest.mark.parametrize("out_w", [1, 7, 8, 9, 15, 16, 17, 28, 31, 32, 33, 50, 64, 70])
+def test_a_kernel_for_any_number_of_positions_and_few_filters_of_convolve(out_w, filters, dtype):
+    """What stands before and after the outputs stays."""
+    rng = np.random.default_rng(0)
+    for k_h, k_w, s_h, (left, right) in [(1, 1, 1, (0, 0)), (2, 5, 1, (0, 0)), (3, 4, 2, (1, 2)), (5, 5, 1, (2, 0))]:
+        w = max(out_w + k_w - 1 - left - right, 1)
+        shapes = (2, 6, w, 1), (k_h, k_w, 1, filters), (filters,)
+        x, W, b = (rng.integers(-3, 4, shape).astype(dtype) for shape in shapes)
+        shape = 2, (6 + 1 - k_h) // s_h + 1, w + left + right - k_w + 1, filters
+        room = np.full(math.prod(shape) + 200, 7, dtype)
+        y, expected, pads = room[100:-100].reshape(shape), np.empty(shape, dtype), ((1, 0), (left, right))
+        reference.convolve(x, W, b, expected, s_h, 1, pads, 0.0)
+        kernels.convolve(x, W, b, y, s_h, 1, pads, 0.0)
+        np.testing.assert_array_equal(y, expected)
+        assert (room[:100] == 7).all()
+        assert (room[-100:] == 7).all()
 
 
 @given(setting=settings)
