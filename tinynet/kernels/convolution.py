@@ -46,9 +46,10 @@ def convolve(x: Array, W: Array, b: Array, y: Array, s_h: int, s_w: int, pads: A
     room = zeroed(uint(images * size if size > h * w * c else 0), x.dtype)
     tiles = empty(images * positions // TILE + 1, np.uintp)
     starts = empty(max(images * positions, TILE), np.uintp)
-    list_starts(starts, out_h, out_w, s_h * padded_w * c, s_w * c)
-    for i in range(positions, images * positions):
-        starts[i] = starts[i - positions] + uint(size)
+    if not are_few:
+        list_starts(starts, out_h, out_w, s_h * padded_w * c, s_w * c)
+        for i in range(positions, images * positions):
+            starts[i] = starts[i - positions] + uint(size)
 
     products = flat(y)
     for first in range(0, n, images):
@@ -58,23 +59,8 @@ def convolve(x: Array, W: Array, b: Array, y: Array, s_h: int, s_w: int, pads: A
             pad(x, first, first + chunk, pads, room)
             source = room
         if are_few:
-            next_row = uint(s_h) * row
-            _by_position(
-                source,
-                chunk,
-                out_h,
-                out_w,
-                uint(size),
-                next_row,
-                runs,
-                row,
-                run,
-                is_thin,
-                weights,
-                bias,
-                smallest,
-                target,
-            )
+            sizes, next_row = (uint(chunk), uint(out_h), uint(out_w)), uint(s_h) * row
+            _by_position(source, sizes, uint(size), next_row, runs, row, run, is_thin, weights, bias, smallest, target)
             continue
         end = uint(chunk * positions)
         if end < uint(TILE):
@@ -95,9 +81,7 @@ def convolve(x: Array, W: Array, b: Array, y: Array, s_h: int, s_w: int, pads: A
 @inline
 def _by_position(
     source: Array,
-    images: Any,
-    out_h: Any,
-    out_w: Any,
+    sizes: Any,
     next_image: Any,
     next_row: Any,
     runs: Any,
@@ -110,14 +94,15 @@ def _by_position(
     target: Array,
 ) -> None:
     """Multiply POSITIONS patches at once, those of neighbouring positions, with FEW filters."""
+    images, out_h, out_w = sizes
     width, is_blank, t = uint(len(bias)), empty(1, np.uint8), uint(0)
     biases, blank = zeroed(uint(FEW), bias.dtype), empty(uint(POSITIONS) * width, target.dtype)
     copy_run(bias, uint(0), width, biases, uint(0))
     _write_blank(bias, least, blank)
-    for image in range(uint(images)):
-        for i in range(uint(out_h)):
-            for j in range(uint(0), uint(out_w), uint(POSITIONS)):
-                first, count = image * next_image + i * next_row + j, min(uint(POSITIONS), uint(out_w) - j)
+    for image in range(images):
+        for i in range(out_h):
+            for j in range(uint(0), out_w, uint(POSITIONS)):
+                first, count = image * next_image + i * next_row + j, min(uint(POSITIONS), out_w - j)
                 is_blank[0] = 0
                 if is_thin:
                     _all_zero(source, first, runs, row, count - uint(1) + run, is_blank)
