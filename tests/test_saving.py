@@ -17,9 +17,11 @@ from model_files import CLASSES, IMAGES, ONE_HOT, OPTIMIZERS, large, read_file, 
 
 import tinynet
 from tinynet import layers
-from tinynet.layers import Dense, Flatten, Input, Layer
+from tinynet.initializers import HeNormal, Initializer
+from tinynet.layers import Dense, Dropout, Flatten, Input, Layer
 from tinynet.models import Sequential, load_model
-from tinynet.optimizers import Optimizer
+from tinynet.optimizers import Optimizer, schedules
+from tinynet.regularizers import L2, Regularizer
 from tinynet.saving import ModelFileError, file
 from tinynet.saving.configuration import KNOWN, construct, describe
 
@@ -179,6 +181,104 @@ def test_layers_of_ones_own(tmp_path):
         Sequential([Input((4,)), Forgets(2.0)]).save(tmp_path / "other")
     with pytest.raises(TypeError, match=r"Scale: factor: .* cannot be saved"):
         Sequential([Input((4,)), Scale(np.full(4, 2.0))]).save(tmp_path / "other")
+
+
+class Grid(Scale):
+    def __init__(self, sizes, **options):
+        super().__init__(1.0, **options)
+        self.sizes = sizes
+
+
+@pytest.mark.parametrize("sizes", [[(1, 2), (3, 4)], [L2(0.5)], 2**40, [[[]]], -(2**63) + 1])
+def test_what_a_layer_of_ones_own_may_be_given(tmp_path, sizes):
+    model = Sequential([Input((4,)), Grid(sizes)])
+    loaded = save_and_load(model, tmp_path, custom_objects={"Grid": Grid})
+    assert describe(loaded.layers[0]) == describe(model.layers[0])
+
+
+@pytest.mark.parametrize(
+    ("sizes", "fault"),
+    [
+        ({"a": 1}, "cannot be saved"),
+        (2**63, "is too large a number"),
+        ([1] * 10_001, "is too long a list: it has 10,001 entries"),
+        ([np.nan], "nan is no number for a file"),
+        (np.inf, "inf is no number for a file"),
+    ],
+)
+def test_what_could_not_be_loaded_is_not_saved(tmp_path, sizes, fault):
+    with pytest.raises((TypeError, ValueError), match=f"Grid: sizes: .*{fault}"):
+        Sequential([Input((4,)), Grid(sizes)]).save(tmp_path / "model")
+    assert os.listdir(tmp_path) == []
+
+
+def test_large_seeds_and_numbers_of_steps_come_back(tmp_path):
+    model = Sequential(
+        [Input((4,)), Dropout(0.5, seed=2**31), Dense(3, "softmax", kernel_initializer=HeNormal(4 * 10**9))]
+    )
+    schedule = schedules.PiecewiseConstantDecay([3 * 10**9], [0.1, 0.01])
+    model.compile(tinynet.optimizers.SGD(schedule), "sparse_categorical_crossentropy")
+    loaded = save_and_load(model, tmp_path)
+    assert [describe(layer) for layer in loaded.layers] == [describe(layer) for layer in model.layers]
+    assert describe(loaded.optimizer) == describe(model.optimizer)
+
+
+def test_lists_in_one_another_are_no_way_to_exhaust_the_reader(tmp_path):
+    deep = []
+    for _ in range(500):
+        deep = [deep]
+    model = Sequential([Input((4,)), Grid(deep)])
+    with pytest.raises(TypeError, match=r"Grid: sizes: .* cannot be saved"):
+        model.save(tmp_path / "model")
+    with pytest.raises(ValueError, match="more than 20 lists in one another"):
+        construct({"class": "Grid", "arguments": {"sizes": deep[0]}}, Layer, {"Grid": Grid})
+
+
+class Draws(Initializer):
+    def draw(self, shape, rng):
+        return rng.standard_normal(shape)
+
+
+class L1(Regularizer):
+    def __init__(self, l1=0.5):
+        self.l1 = l1
+
+    def __call__(self, W):
+        return self.l1 * float(np.abs(W).sum())
+
+    def gradient(self, W):
+        return self.l1 * np.sign(W)
+
+
+class Halves(schedules.LearningRateSchedule):
+    def __call__(self, step):
+        return 0.5**step
+
+
+def test_initializers_regularizers_and_schedules_of_ones_own(tmp_path):
+    model = Sequential([Input((4,)), Dense(3, "softmax", kernel_initializer=Draws(), kernel_regularizer=L1(0.25))])
+    model.compile(tinynet.optimizers.SGD(Halves()), "sparse_categorical_crossentropy")
+    own = {"Draws": Draws, "L1": L1, "Halves": Halves}
+    loaded = save_and_load(model, tmp_path, custom_objects=own)
+    assert_same(model, loaded)
+    layer = loaded.layers[0]
+    assert (type(layer.kernel_initializer), layer.kernel_regularizer.l1) == (Draws, 0.25)
+    loaded.optimizer.iterations = 2
+    assert loaded.optimizer.learning_rate == 0.25
+    for name in own:
+        others = {other: kind for other, kind in own.items() if other != name}
+        with pytest.raises(ModelFileError, match=f"'{name}' is no known class of tinynet; classes of your own go"):
+            save_and_load(model, tmp_path, custom_objects=others)
+
+
+def test_a_file_in_no_folder_and_a_folder_in_place_of_a_file_are_refused_by_name(tmp_path):
+    model = small()
+    with pytest.raises(FileNotFoundError, match=r"model is not written: there is no folder .*nowhere; make it first"):
+        model.save(tmp_path / "nowhere" / "model")
+    for path in (tmp_path, "."):
+        with pytest.raises(IsADirectoryError, match=r"is not written: it is a folder; give a file's name"):
+            model.save(path)
+    assert os.listdir(tmp_path) == []
 
 
 # Weights --------------------------------------------------------------------------------------------------------------

@@ -11,6 +11,7 @@ says what code to run.
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Mapping
 from operator import attrgetter
 from typing import Any, TypeVar
@@ -23,16 +24,22 @@ from tinynet.optimizers import schedules
 Thing = TypeVar("Thing")
 Classes = Mapping[str, type[Any]]
 
-LARGEST_INTEGER = 2**31 - 1
-MAX_DEPTH = 20  # of objects in objects
+LARGEST_INTEGER = 2**31 - 1  # of a layer's sizes; others, such as seeds and steps, take no memory
+LARGEST_NUMBER = 2**63 - 1
+MAX_DEPTH, MAX_ITEMS = 20, 10_000  # of objects and lists in one another, and of entries in a list
 
-_BASES = (Layer, layers.Input, initializers.Initializer, regularizers.Regularizer, optimizers.Optimizer, losses.Loss)
+_BASES = (
+    *(Layer, layers.Input, initializers.Initializer, regularizers.Regularizer, optimizers.Optimizer, losses.Loss),
+    schedules.LearningRateSchedule,
+)
+# What one may derive from and give to a constructor, too.
+_PARTS = (initializers.Initializer, regularizers.Regularizer, schedules.LearningRateSchedule)
 KNOWN: Classes = {
     name: kind
     for module in (layers, initializers, regularizers, optimizers, schedules, losses, metrics)
     for name, kind in vars(module).items()
     if isinstance(kind, type) and kind.__module__.startswith("tinynet.") and kind.__name__ == name
-    if kind not in _BASES and kind is not schedules.LearningRateSchedule and not name.startswith("_")
+    if kind not in _BASES and not name.startswith("_")
 }
 
 # Where an object keeps the argument of a name, if not under that name; None: it takes only one value of it.
@@ -61,6 +68,7 @@ def describe(thing: Any) -> dict[str, Any]:
 
     Raises:
         TypeError: its constructor takes an argument that it does not keep, or that is no data.
+        ValueError: an argument is more than ``construct`` would take.
 
     Example:
         >>> describe(schedules.ExponentialDecay(0.1, decay_steps=100, decay_rate=0.5))["class"]
@@ -74,26 +82,43 @@ def describe(thing: Any) -> dict[str, Any]:
         if attribute is None or (name in ("input_shape", "name") and isinstance(thing, Layer)):
             continue
         try:
-            arguments[name] = _encode(attrgetter(attribute)(thing))
+            value = attrgetter(attribute)(thing)
         except AttributeError:
             raise TypeError(
                 f"{thing} cannot be saved: it does not keep its argument {name!r} as an attribute of that name."
             ) from None
-        except TypeError as error:
-            raise TypeError(f"{kind.__name__}: {name}: {error}") from None
+        try:
+            arguments[name] = _encode(value)
+            _check(arguments[name], kind, name)
+        except (TypeError, ValueError) as error:
+            raise type(error)(f"{kind.__name__}: {name}: {error}") from None
     return {"class": kind.__name__, "arguments": arguments}
 
 
-def _encode(value: Any) -> Any:
+def _encode(value: Any, depth: int = 0) -> Any:
     if value is None or isinstance(value, (bool, int, float, str)):
         return value
-    if isinstance(value, (list, tuple)):
-        return [_encode(item) for item in value]
+    if isinstance(value, (list, tuple)) and depth <= MAX_DEPTH:
+        return [_encode(item, depth + 1) for item in value]
     if type(value) in _ACTIVATION_NAMES:  # as an argument; it is a layer of its own elsewhere
         return _ACTIVATION_NAMES[type(value)]
-    if KNOWN.get(type(value).__name__) is type(value):
+    if KNOWN.get(type(value).__name__) is type(value) or isinstance(value, _PARTS):
         return describe(value)
-    raise TypeError(f"{value!r} cannot be saved.")
+    raise TypeError(f"{_short(value)} cannot be saved.")
+
+
+def _check(value: Any, owner: type[Any], argument: str) -> None:
+    """Raise ValueError for what no file may hold: ``construct`` asks the same of an argument as ``describe``."""
+    if isinstance(value, list):
+        if len(value) > MAX_ITEMS:
+            raise ValueError(f"{_short(value)} is too long a list: it has {len(value):,} entries.")
+        for item in value:
+            _check(item, owner, argument)
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError(f"{value} is no number for a file.")
+    largest = LARGEST_INTEGER if owner in KNOWN.values() and issubclass(owner, Layer) else LARGEST_NUMBER
+    if isinstance(value, int) and abs(value) > (LARGEST_NUMBER if argument == "seed" else largest):
+        raise ValueError(f"{_short(value)} is too large a number.")
 
 
 def construct(data: Any, kind: type[Thing], classes: Classes = KNOWN, depth: int = 0) -> Thing:
@@ -113,9 +138,12 @@ def construct(data: Any, kind: type[Thing], classes: Classes = KNOWN, depth: int
     name, arguments = data["class"], data["arguments"]
     known = classes.get(name) if isinstance(name, str) else None
     if known is None or not issubclass(known, kind):
-        raise ValueError(f"{_short(name)} is no known {kind.__name__}")
+        what = "class of tinynet" if kind is object else kind.__name__
+        raise ValueError(f"{_short(name)} is no known {what}; classes of your own go into custom_objects")
     if not isinstance(arguments, dict) or not arguments.keys() <= set(parameters_of(known)):
         raise ValueError(f"{_short(arguments)} are not arguments of {name}")
+    for key, value in arguments.items():
+        _check(value, known, key)
     decoded = {key: _decode(value, classes, depth + 1) for key, value in arguments.items()}
     made: Thing = known(**decoded)
     return made
@@ -125,11 +153,9 @@ def _decode(value: Any, classes: Classes, depth: int) -> Any:
     if isinstance(value, dict):
         return construct(value, object, classes, depth)
     if isinstance(value, list):
-        if len(value) > 10_000 or any(isinstance(item, (dict, list)) for item in value):
-            raise ValueError(f"{_short(value)} is not a list of numbers")
-        return [_decode(item, classes, depth) for item in value]
-    if isinstance(value, int) and abs(value) > LARGEST_INTEGER:
-        raise ValueError(f"{_short(value)} is too large a number")
+        if depth > MAX_DEPTH:
+            raise ValueError(f"there are more than {MAX_DEPTH} lists in one another")
+        return [_decode(item, classes, depth + 1) for item in value]
     return value
 
 

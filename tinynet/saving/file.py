@@ -60,10 +60,17 @@ def write(path: Path, tensors: Mapping[str, Array], description: Mapping[str, An
 
     Raises:
         FileExistsError: there is a file of this name, and ``overwrite`` is False.
+        FileNotFoundError, IsADirectoryError: its folder is not there, or it is a folder itself.
         ValueError: a number is NaN or infinite, or the description is too large; no file has been touched.
         OSError: the file cannot be written.
     """
     path = os.fsdecode(path)
+    target = os.path.realpath(path)
+    if os.path.isdir(target):
+        raise IsADirectoryError(f"{path!r} is not written: it is a folder; give a file's name.")
+    folder, file_name = os.path.split(target)
+    if not os.path.isdir(folder):
+        raise FileNotFoundError(f"{path} is not written: there is no folder {folder}; make it first.")
     for name, array in tensors.items():
         if not np.isfinite(array).all():
             raise ValueError(f"{path} is not written: {name} has NaN or infinite numbers.")
@@ -72,11 +79,9 @@ def write(path: Path, tensors: Mapping[str, Array], description: Mapping[str, An
     data = safetensors.numpy.save(arrays, {"tinynet": text, "sha256": _check_sum(text, arrays)})
     if int.from_bytes(data[:8], "little") > MAX_HEADER_BYTES:
         raise ValueError(f"{path} is not written: its header would exceed {MAX_HEADER_BYTES:,} bytes.")
-    target = os.path.realpath(path)
     if not overwrite and os.path.exists(target):
         raise FileExistsError(f"{path} exists; save with overwrite=True to replace it.")
-    folder, name = os.path.split(target)
-    temporary = os.path.join(folder, f".{name}.{secrets.token_hex(4)}.tmp")
+    temporary = os.path.join(folder, f".{file_name}.{secrets.token_hex(4)}.tmp")
     try:
         with open(temporary, "xb") as file:
             file.write(data)

@@ -263,7 +263,7 @@ def _state_of(optimizer: Optimizer, params: Mapping[str, Array]) -> dict[str, Ar
             if array is not None and array.shape != param.shape:
                 raise ValueError(
                     f"{type(optimizer).__name__} cannot be saved: {name} has shape {param.shape}, but had "
-                    f"{array.shape} in earlier steps; give every model an optimizer of its own."
+                    f"{array.shape} in earlier steps; give a model a new optimizer when its layers have changed."
                 )
             state[f"{slot}/{name}"] = np.zeros_like(param) if array is None else array
     return state
