@@ -10,8 +10,10 @@ from tinynet.initializers import (
     Constant,
     GlorotUniform,
     Initializer,
+    Ones,
     RandomNormal,
     RandomUniform,
+    Zeros,
     fans,
     get_initializer,
 )
@@ -103,6 +105,15 @@ def test_a_seed_of_its_own_wins_over_the_generator(kind):
     first, second = (kind(seed=5)((4, 3), np.random.default_rng(seed)) for seed in (1, 2))
     np.testing.assert_array_equal(first, second)
     assert (kind(seed=6)((4, 3), np.random.default_rng(1)) != first).all()
+
+
+def test_keras_has_more_names_for_them():
+    for name, kind in {"normal": RandomNormal, "uniform": RandomUniform, "zero": Zeros, "one": Ones}.items():
+        assert type(get_initializer("Dense", "kernel_initializer", name)) is kind
+    for name in [*initializers.INITIALIZERS, "constant"]:
+        assert getattr(initializers, name) is getattr(initializers, "".join(map(str.capitalize, name.split("_"))))
+    with pytest.raises(ImportError, match=r"tinynet has no Orthogonal in tinynet\.initializers; it has Constant, "):
+        from tinynet.initializers import Orthogonal  # noqa: F401
 
 
 @pytest.mark.parametrize("value", ["he_normal", "HeNormal", initializers.HeNormal, initializers.HeNormal()])

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tinynet.validation import are_finite_in, check_choice, check_int, check_number, reject_arguments
+from tinynet.validation import are_finite_in, check_choice, check_int, check_number, refuse_keras_name, reject_arguments
 
 Array = npt.NDArray[Any]
 
@@ -267,6 +267,11 @@ INITIALIZERS: dict[str, type[Initializer]] = {
     "zeros": Zeros,
     "ones": Ones,
 }
+# Keras's other names for some of them, and for each class.
+_ALSO: dict[str, type[Initializer]] = {"uniform": RandomUniform, "normal": RandomNormal, "zero": Zeros, "one": Ones}
+glorot_uniform, glorot_normal, he_uniform, he_normal = GlorotUniform, GlorotNormal, HeUniform, HeNormal
+lecun_uniform, lecun_normal = LecunUniform, LecunNormal
+random_uniform, random_normal, constant, zeros, ones = RandomUniform, RandomNormal, Constant, Zeros, Ones
 
 
 def get_initializer(owner: str, argument: str, value: str | Initializer | type[Initializer]) -> Initializer:
@@ -287,6 +292,27 @@ def get_initializer(owner: str, argument: str, value: str | Initializer | type[I
     if not isinstance(value, str):
         raise TypeError(f"{owner}: {argument} must be a name or an Initializer, got {value!r}.")
     by_class_name = {kind.__name__: kind for kind in INITIALIZERS.values()}
-    known = by_class_name if value in by_class_name else INITIALIZERS
-    check_choice(owner, argument, value, known)
+    known = INITIALIZERS | _ALSO | by_class_name
+    if value not in known:
+        check_choice(owner, argument, value, INITIALIZERS)
     return known[value]()
+
+
+__all__ = [
+    "Constant",
+    "GlorotNormal",
+    "GlorotUniform",
+    "HeNormal",
+    "HeUniform",
+    "Initializer",
+    "LecunNormal",
+    "LecunUniform",
+    "Ones",
+    "RandomNormal",
+    "RandomUniform",
+    "Zeros",
+]
+
+
+def __getattr__(name: str) -> Any:
+    refuse_keras_name(__name__, name, __all__, hints={"TruncatedNormal": "HeNormal and others truncate, too."})

@@ -15,13 +15,14 @@ from tinynet.layers.layer import Layer
 from tinynet.layers.max_pooling2d import MaxPooling2D
 from tinynet.validation import refuse_keras_name
 
-AvgPool2D, MaxPool2D = AveragePooling2D, MaxPooling2D
+AvgPool2D, MaxPool2D, Convolution2D = AveragePooling2D, MaxPooling2D, Conv2D
 
 __all__ = [
     "Activation",
     "AveragePooling2D",
     "AvgPool2D",
     "Conv2D",
+    "Convolution2D",
     "Dense",
     "Dropout",
     "Flatten",
