@@ -32,6 +32,27 @@ class Terminal(io.StringIO):
         return True
 
 
+class Tee:
+    """What people put in stdout's place to keep a log."""
+
+    def __init__(self):
+        self.text = ""
+
+    def write(self, text):
+        self.text += text
+
+    def flush(self):
+        pass
+
+
+def test_fit_writes_to_whatever_is_in_the_place_of_stdout(monkeypatch):
+    tee = Tee()
+    for stdout in (tee, None):  # a program of windows has none
+        monkeypatch.setattr(sys, "stdout", stdout)
+        mlp().fit(X, Y)
+    assert re.fullmatch(r"Epoch 1/1 .*accuracy 0\.\d+\n", tee.text)
+
+
 class OutStream(io.StringIO):
     """Named as a notebook's stdout is."""
 

@@ -127,7 +127,8 @@ def check_verbose(verb: str, verbose: int | str) -> None:
 def shows_bar(verbose: int | str) -> bool:
     """Whether ``verbose`` asks for a bar and there is somebody to see it: a terminal or a notebook."""
     in_notebook = type(sys.stdout).__module__.startswith("ipykernel")
-    return verbose in (1, "auto") and (sys.stdout.isatty() or in_notebook)
+    is_terminal = getattr(sys.stdout, "isatty", lambda: False)  # some write into a log; a program of windows has None
+    return verbose in (1, "auto") and (is_terminal() or in_notebook)
 
 
 def _title(epoch: int, epochs: int) -> str:
