@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from tinynet.initializers import Constant
-from tinynet.layers import Dense, Input, ReLU, outer_products
+from tinynet.layers import Conv2D, Dense, Flatten, Input, ReLU, outer_products
 from tinynet.layers.outer_products import OuterProducts
 from tinynet.models import Sequential
 
@@ -146,3 +146,40 @@ def test_parameters_of_another_shape_are_refused_before_a_kernel_reads_beyond_th
         model.predict(x)
     with pytest.raises(ValueError, match="was built for W of shape"):
         model.layers[0].backward(np.zeros((n, 3), np.float32), cache)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "kind"),
+    [
+        ("W", np.ones((4, 3), int), "a int64 array"),
+        ("W", np.ones((4, 3), np.float16), "a float16 array"),
+        ("b", [0.0, 0.0, 0.0], "list"),
+        ("b", None, "NoneType"),
+    ],
+)
+def test_what_is_no_array_of_weights_is_refused_and_not_the_samples(name, value, kind):
+    """It may have been put there by hand, or taken away."""
+    model = Sequential([Input((4,)), Dense(3)], seed=0)
+    model.predict(np.ones((2, 4)))
+    if value is None:
+        del model.layers[0].params[name]
+    else:
+        model.layers[0].params[name] = value
+    for n in (1, 2):
+        with pytest.raises(TypeError, match=rf"Dense 'dense': the parameter {name} must be a float32 .* got {kind};"):
+            model.predict(np.ones((n, 4)))
+
+
+@pytest.mark.parametrize("layer", [Flatten(), Dense(3), Conv2D(2, 1)])
+def test_a_batch_of_no_samples_goes_through_and_back(layer):
+    layer.build((2, 2, 1) if not isinstance(layer, Dense) else (4,), np.random.default_rng(0))
+    x = np.empty((0, *layer.input_shape), np.float32)
+    y, cache = layer.forward(x)
+    assert y.shape == (0, *layer.output_shape)
+    dx, grads = layer.backward(y, cache)
+    assert dx.shape == x.shape
+    assert all((grad == 0).all() for grad in grads.values())
+
+
+def test_keras_lists_weights_under_a_name_that_is_no_method_here():
+    assert not hasattr(Dense(3), "weights")

@@ -184,6 +184,12 @@ class Noisy(Layer):
         (lambda: check_gradients(Dense(3), 4), TypeError, "input_shape must be a tuple"),
         (lambda: check_gradients(Dense(3), (4,), batch_size=0), ValueError, "batch_size must be at least 1, got 0"),
         (lambda: check_gradients(Dense(3), (4,), tolerance="no"), TypeError, "tolerance must be a number, got 'no'"),
+        (
+            lambda: check_gradients(Dense(3), (4,), x=[[1.0, 2.0]]),
+            ValueError,
+            r"x has shape \(1, 2\), but input_shape=\(4,\); leave one out",
+        ),
+        (lambda: check_gradients(Dense(3), x=np.empty((0, 2))), ValueError, r"x is empty, its shape is \(0, 2\)"),
         (lambda: check_gradients(Noisy(), (4,)), ValueError, "forward gives another output for the same input"),
         (
             lambda: check_gradients(Wrong(lambda dx, grads: (dx, {"W": grads["W"]})), (3,)),

@@ -247,8 +247,8 @@ class Halved(Dense):
 class Doubled(Dense):
     """Changes what ``forward`` calls, and not ``forward``."""
 
-    def weights(self, dtype: Any) -> tuple[Array, Array]:
-        W, b = super().weights(dtype)
+    def weights_as(self, dtype: Any) -> tuple[Array, Array]:
+        W, b = super().weights_as(dtype)
         return 2 * W, b
 
 

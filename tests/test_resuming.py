@@ -198,3 +198,22 @@ def test_an_optimizer_of_other_parameters_is_not_saved(tmp_path):
     ):
         model.save(tmp_path / "model")
     assert not (tmp_path / "model").exists()
+
+
+@pytest.mark.parametrize("classes", [3, 5])
+@pytest.mark.parametrize("optimizer", ["adam", SGD(0.1, momentum=0.9)])
+def test_what_is_remembered_of_a_layer_goes_with_it(optimizer, classes):
+    """The one in its place has its name, and may have its shape."""
+    model = Sequential([Input((2,)), Dense(4), Dense(3, activation="softmax")], seed=0)
+    model.compile(copy.deepcopy(optimizer), LOSS)
+    model.train_on_batch(X, Y)
+    slots = model.optimizer.slots
+    earlier = {slot: getattr(model.optimizer, slot)["dense/W"].copy() for slot in slots}
+    model.pop()
+    model.add(Dense(classes, activation="softmax"))
+    assert model.layers[-1].name == "dense_1"
+    assert {key.partition("/")[2] for key in model.optimizer.state} == {"dense/W", "dense/b"}
+    for slot in slots:
+        np.testing.assert_array_equal(getattr(model.optimizer, slot)["dense/W"], earlier[slot])
+    model.train_on_batch(X, Y)
+    assert all(getattr(model.optimizer, slot)["dense_1/W"].shape == (4, classes) for slot in slots)

@@ -222,6 +222,12 @@ def _float64_copy(
     """A built copy of the layer whose parameters are float64, and a batch for it."""
     if x is not None:
         x = np.array(x, np.float64)
+        if not x.size:
+            raise ValueError(f"check_gradients: x is empty, its shape is {x.shape}.")
+        if input_shape is not None and tuple(input_shape) != x.shape[1:]:
+            raise ValueError(
+                f"check_gradients: x has shape {x.shape}, but input_shape={tuple(input_shape)}; leave one out."
+            )
         input_shape = x.shape[1:]
     elif input_shape is None:
         input_shape = getattr(layer, "input_shape", None)

@@ -97,6 +97,19 @@ class Sequential(Network):
         """The names of what ``evaluate`` returns: "loss", then the metrics."""
         return ["loss", *(metric.name for metric in self.metrics)]
 
+    def pop(self) -> Layer:
+        """Take away the last layer, and return it; the optimizer forgets what it remembers of it.
+
+        Raises:
+            TypeError: there is none.
+        """
+        layer = super().pop()
+        if self.optimizer is not None:  # another layer may get its name
+            state = self.optimizer.state
+            kept = {key for key in state if not key.partition("/")[2].startswith(f"{layer.name}/")}
+            self.optimizer.state = {key: state[key] for key in kept}
+        return layer
+
     # compile -------------------------------------------------------------------------------------------------------
 
     def compile(
@@ -371,8 +384,9 @@ class Sequential(Network):
 
         Raises:
             FileExistsError: there is one, and ``overwrite`` is False.
-            ValueError: a weight is NaN or infinite, or the optimizer is that of other parameters.
-            TypeError: a layer of your own does not keep its constructor's arguments as attributes.
+            ValueError: a weight is NaN or infinite, the optimizer is that of other parameters, or an argument of some
+                layer is more than ``load_model`` takes.
+            TypeError: a class of your own does not keep its constructor's arguments as attributes, or one is no data.
             OSError: the file cannot be written.
         """
         reject_arguments("save", unsupported, only={"zipped": (None,), "save_format": (None,)})

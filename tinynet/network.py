@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tinynet.layers.input import Input
-from tinynet.layers.layer import Array, Gradients, Layer, Shape, UnsummedGradients
+from tinynet.layers.layer import Array, Gradients, Layer, Shape, UnsummedGradients, check_parameter
 from tinynet.layers.pooled_gradient import PooledGradient, whole
 from tinynet.regularizers import Regularizer
 
@@ -196,9 +196,16 @@ class Network(Layer):
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        """The dtype of the parameters, in which the network computes: float32 unless made by ``astype``."""
-        params = (param for layer in self.layers for param in layer.params.values())
-        return next((param.dtype for param in params), np.dtype(np.float32))
+        """The dtype of the parameters, in which the network computes: float32 unless made by ``astype``.
+
+        Raises:
+            TypeError: the first of them is no array of such numbers.
+        """
+        for layer in self.layers:
+            for name, param in layer.params.items():
+                check_parameter(layer, name, param)
+                return param.dtype
+        return np.dtype(np.float32)
 
     def astype(self, dtype: npt.DTypeLike) -> Self:
         twin = copy.deepcopy(self)

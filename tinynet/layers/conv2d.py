@@ -118,7 +118,7 @@ class Conv2D(Weighted):
 
     def forward(self, x: Array) -> tuple[Array, Any]:
         x = self.check_input(x)
-        W, b = self.weights(x.dtype)
+        W, b = self.weights_as(x.dtype)
         y, activation_cache = self.activate(convolve(x, W, b, self.window, self.pads, self.least))  # im2col(x) @ W + b
         return y, (x, activation_cache)
 
@@ -134,7 +134,7 @@ class Conv2D(Weighted):
     def _backward(self, dy: Array | PooledGradient, cache: Any, need_dx: bool) -> Gradients:
         x, activation_cache = cache
         dy, _ = self.activation.backward_unsummed(dy, activation_cache)
-        W, _ = self.weights(x.dtype)
+        W, _ = self.weights_as(x.dtype)
         dW = weight_gradient(x, dy, W.shape, self.window, self.pads)  # im2col(x).T @ dy
         db = bias_gradient(dy)  # dy.sum(axis=(0, 1, 2))
         dx = input_gradient(dy, W, x.shape, self.window, self.pads) if need_dx else None  # col2im(dy @ W.T)

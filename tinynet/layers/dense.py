@@ -92,7 +92,7 @@ class Dense(Weighted):
 
     def forward(self, x: Array) -> tuple[Array, Any]:
         x = self.check_input(x)
-        W, b = self.weights(x.dtype)
+        W, b = self.weights_as(x.dtype)
         y, activation_cache = self.activate(times(x, W, b, self.least))  # x @ W + b
         return y, (x, activation_cache)
 
@@ -119,6 +119,6 @@ class Dense(Weighted):
         x, activation_cache = cache
         dy = self.check_gradient(dy, len(x), x.dtype)
         dy, _ = self.activation.backward(dy, activation_cache)
-        W, _ = self.weights(x.dtype)
+        W, _ = self.weights_as(x.dtype)
         dx = times_transposed(dy, W) if need_dx else None  # dy @ W.T
         return x, dy, dx

@@ -34,7 +34,7 @@ class Flatten(Layer):
 
     def forward(self, x: Array) -> tuple[Array, Any]:
         x = self.check_input(x)
-        return x.reshape(len(x), -1), (x.shape, x.dtype)
+        return x.reshape(len(x), math.prod(x.shape[1:])), (x.shape, x.dtype)
 
     def backward(self, dy: Array, cache: Any, *, need_dx: bool = True) -> Gradients:
         shape, dtype = cache

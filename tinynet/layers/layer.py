@@ -32,6 +32,16 @@ UnsummedGradients = tuple[Any, dict[str, Array | OuterProducts]]  # dx: an array
 _FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
 
 
+def check_parameter(layer: object, name: str, value: Any) -> None:
+    """Raise TypeError unless the value is an array as layers have for parameters: users may have put in another."""
+    if not isinstance(value, np.ndarray) or value.dtype not in _FLOATS:
+        kind = f"a {value.dtype} array" if isinstance(value, np.ndarray) else type(value).__name__
+        raise TypeError(
+            f"{layer}: the parameter {name} must be a float32 or float64 array, as build made it, got {kind}; "
+            f'write into it: params["{name}"][...] = values.'
+        )
+
+
 class Layer:
     """One step of a network. Subclasses write ``make``, ``forward`` and ``backward``.
 

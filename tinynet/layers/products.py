@@ -56,7 +56,7 @@ def transposed_times(x: Array, dy: Array, out: Array) -> None:
 def sum_rows(dy: Array) -> Array:
     """dy.sum(axis=0), one row after another."""
     total = np.empty(dy.shape[1], dy.dtype)
-    kernels.sum_channels(_in_rows(dy).reshape(len(dy), 1, 1, -1), total)
+    kernels.sum_channels(_in_rows(dy).reshape(len(dy), 1, 1, len(total)), total)
     return total
 
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from tinynet.initializers import Initializer, get_initializer
 from tinynet.layers.activation import ReLU, make_activation
-from tinynet.layers.layer import Array, Layer, Shape
+from tinynet.layers.layer import Array, Layer, Shape, check_parameter
 from tinynet.layers.step import Step, steps_of
 from tinynet.regularizers import Regularizer, get_regularizer
 from tinynet.validation import check_flag
@@ -63,12 +63,15 @@ class Weighted(Layer):
         """The shape of W, once the layer is built."""
         raise NotImplementedError
 
-    def weights(self, dtype: np.dtype[Any]) -> tuple[Array, Array]:
+    def weights_as(self, dtype: np.dtype[Any]) -> tuple[Array, Array]:
         """(W, b) in the dtype of the input; without a bias, b is zero.
 
         Raises:
             ValueError: arrays of other shapes have been put in their place: kernels would read beyond these.
+            TypeError: something else has, or nothing.
         """
+        for name in self._names():
+            check_parameter(self, name, self.params.get(name))
         W = self.params["W"]
         b = self.params["b"] if self.use_bias else np.zeros(W.shape[-1:], dtype)
         expected = self.kernel_shape
@@ -78,6 +81,9 @@ class Weighted(Layer):
                 f"now there are arrays of shapes {W.shape} and {b.shape} in their place."
             )
         return W.astype(dtype, copy=False), b.astype(dtype, copy=False)
+
+    def _names(self) -> Sequence[str]:
+        return ("W", "b") if self.use_bias else ("W",)
 
     @property
     def least(self) -> float:
@@ -90,6 +96,8 @@ class Weighted(Layer):
 
     def steps_from(self, kernel: Callable[..., Any], **window: Any) -> list[Step] | None:
         """The kernel of the weighted sums, which does ReLU as well, and then those of another activation."""
+        if not all(isinstance(self.params.get(name), np.ndarray) for name in self._names()):
+            return None  # and ``weights_as`` says what is wrong
         W = self.params["W"]
         b = self.params["b"] if self.use_bias else np.zeros(W.shape[-1:], W.dtype)
         after = [] if self.least == 0 else steps_of(self.activation)

@@ -252,7 +252,7 @@ class Optimizer:
                 if remembered.shape != w.shape:
                     raise ValueError(
                         f"{owner}: {name} has shape {w.shape}, but had {remembered.shape} in earlier steps; "
-                        "give every model an optimizer of its own."
+                        "give every model an optimizer of its own, and a new one when its layers have changed."
                     )
 
     def slots_in_use(self) -> tuple[str, ...]:
