@@ -2,6 +2,8 @@
 
 import multiprocessing
 import os
+import subprocess
+import sys
 import threading
 import time
 import warnings
@@ -55,6 +57,64 @@ def test_run_all_wakes_no_more_threads_than_there_are_items(monkeypatch, items, 
         monkeypatch.setattr(parallel, "_pool", lambda number: Pool())
         assert parallel.run_all(str, range(items), num_threads) == [str(i) for i in range(items)]
     assert len(submitted) == helpers
+
+
+@pytest.mark.parametrize("num_threads", [2, 3])
+def test_calls_within_calls_do_not_wait_for_each_other(num_threads):
+    """Those of the inner ones find no thread that is free, or only some."""
+
+    def inner(item: int) -> list[int]:
+        time.sleep(0.001)
+        return parallel.run_all(lambda i: 10 * item + i, range(3), num_threads)
+
+    found: list[list[list[int]]] = []
+    caller = threading.Thread(
+        target=lambda: found.extend(parallel.run_all(inner, range(4), num_threads) for _ in range(20)), daemon=True
+    )
+    caller.start()
+    caller.join(30)
+    assert found == [[[10 * item + i for i in range(3)] for item in range(4)]] * 20
+
+
+def test_while_the_interpreter_ends_a_thread_does_the_work_alone(monkeypatch):
+    """As concurrent.futures refuses work then."""
+
+    def refuse(*_: object) -> None:
+        raise RuntimeError("cannot schedule new futures after interpreter shutdown")
+
+    monkeypatch.setattr(parallel.ThreadPoolExecutor, "submit", refuse)
+    assert parallel.run_all(lambda i: i * i, range(5), 3) == [0, 1, 4, 9, 16]
+
+
+def test_a_thread_that_outlives_the_main_one_trains_on():
+    script = """
+import threading, time
+import numpy as np
+from tinynet import Sequential, layers, parallel
+parallel.LONG = 0.0
+model = Sequential([layers.Input((4,)), layers.Dense(3, activation="softmax")], seed=0, num_threads=2)
+model.compile("sgd", "sparse_categorical_crossentropy")
+def train():
+    threading.main_thread().join()
+    model.fit(np.zeros((100, 4), np.float32), np.zeros(100, int), batch_size=50, verbose=0)
+    print("done")
+threading.Thread(target=train).start()
+"""
+    assert subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True).stdout == "done\n"
+
+
+@pytest.mark.parametrize("kind", [KeyboardInterrupt, SystemExit, GeneratorExit])
+@pytest.mark.parametrize("in_caller", [False, True])
+def test_an_interrupt_on_any_thread_comes_before_an_error(kind, in_caller):
+    both = threading.Barrier(2)
+    caller = threading.get_ident()
+
+    def work(_: int) -> None:
+        both.wait(10)
+        raise kind if (threading.get_ident() == caller) == in_caller else ValueError
+
+    with pytest.raises(kind):
+        parallel.run_all(work, range(2), 2)
 
 
 class Work:

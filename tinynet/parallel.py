@@ -69,14 +69,14 @@ class Pace:
 def run_all(function: Callable[[Item], Result], items: Sequence[Item], num_threads: int) -> list[Result]:
     """``[function(item) for item in items]``, on up to ``num_threads`` threads, of which the caller's is one.
 
-    Where several items fail, the exception of the first one is raised, once all that have begun have ended. No item
-    begins after one has failed.
+    Where several items fail, the exception of the first one is raised, once all that have begun have ended; but an
+    interrupt before any error. No item begins after one has failed.
     """
     if num_threads == 1 or len(items) == 1:
         return [function(item) for item in items]
     todo = deque(range(len(items)))
     results: dict[int, Result] = {}
-    errors: dict[int, Exception] = {}
+    errors: dict[int, BaseException] = {}
     done: SimpleQueue[None] = SimpleQueue()  # it wakes a thread sooner than concurrent.futures.wait
 
     def work() -> None:
@@ -85,7 +85,7 @@ def run_all(function: Callable[[Item], Result], items: Sequence[Item], num_threa
                 number = todo.popleft()
                 try:
                     results[number] = function(items[number])
-                except Exception as error:
+                except BaseException as error:
                     errors[number] = error
                     todo.clear()  # of earlier items, all have begun
 
@@ -95,14 +95,18 @@ def run_all(function: Callable[[Item], Result], items: Sequence[Item], num_threa
         finally:
             done.put(None)
 
-    helpers = [_pool(num_threads).submit(help_out) for _ in range(min(num_threads, len(items)) - 1)]
+    helpers = []
+    with suppress(RuntimeError):  # the interpreter is about to end, and starts no more work
+        for _ in range(min(num_threads, len(items)) - 1):
+            helpers.append(_pool(num_threads).submit(help_out))
     try:
         work()
     finally:  # after an interrupt, what has not begun stays undone
         todo.clear()
-        for _ in helpers:
-            done.get()
-    for number in sorted(errors):
+        for helper in helpers:
+            if not helper.cancel():  # one that has not begun may wait for this very thread: calls may be nested
+                done.get()
+    for number in sorted(errors, key=lambda number: (isinstance(errors[number], Exception), number)):
         raise errors[number]
     return [results[number] for number in range(len(items))]
 
