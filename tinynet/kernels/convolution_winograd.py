@@ -18,7 +18,7 @@ from llvmlite import ir
 from tinynet.kernels.arrays import empty, flat
 from tinynet.kernels.common import all_equal, copy_run, to_pitch, zeroed
 from tinynet.kernels.settings import PITCH, TILE, VECTOR_BYTES, Array, inline, jit, uint
-from tinynet.kernels.tiles import dot_tile, multiply_tile
+from tinynet.kernels.tiles import DOTS, dot_tile, multiply_tile
 from tinynet.kernels.vectors import Code, Vector, compiled_as
 
 TERM_BYTES = 1 << 18  # of the terms of images, which stay in the processor's cache
@@ -125,9 +125,10 @@ def winograd(x: Array, W: Array, b: Array, y: Array, kept: Array, pads: Any, lea
                     patches, t = (runs, next_term, depth), kind * next_kind + tile * pitch
                     product = no_bias, zero, zero, nothing, products, t, pitch, whole
                     multiply_tile(terms, starts, zero, uint(TILE), *patches, kept, *matrix, *product)
-                    for i in range(few):
-                        column = kept, columns + (i * num_terms + first) * column_pitch, column_pitch
-                        dot_tile(terms, starts, *patches, *column, products, t + whole + i, pitch)
+                    for i in range(zero, few, uint(DOTS)):
+                        count, next_column = min(uint(DOTS), few - i), num_terms * column_pitch
+                        them = columns + i * next_column + first * column_pitch, next_column, count
+                        dot_tile(terms, starts, *patches, kept, *them, column_pitch, products, t + whole + i, pitch)
             for tile in range(tiles):
                 tile_row, out_j = first_row + tile // tiles_w, tile % tiles_w * two
                 image, out_i = uint(begin) + tile_row // tiles_h, tile_row % tiles_h * two

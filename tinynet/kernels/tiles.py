@@ -7,6 +7,8 @@ from typing import Any
 from tinynet.kernels.settings import SUMS, TILE, VECTOR_BYTES, Array, inline, uint
 from tinynet.kernels.vectors import Code, Vector, compiled_as
 
+DOTS = 2  # columns that are multiplied at once where they are few
+
 
 @inline
 def list_tiles(tiles: Array, positions: Any) -> Any:
@@ -131,23 +133,36 @@ def _write_dots(
     run: Any,
     W: Any,
     w: Any,
+    next_w: Any,
+    columns: Any,
     pitch: Any,
     y: Any,
     t: Any,
     next_t: Any,
 ) -> None:
-    build = code.builder
+    build, zeros = code.builder, Vector(code, code.lanes, 0).zeros
     corners = [build.gep(x, [code.element(starts, code.integer(i))]) for i in range(TILE)]
-    sums = [code.variable(Vector(code, code.lanes, 0).zeros) for _ in corners]
-    with code.loop(code.integer(0), runs) as i:
-        column, begin = build.add(w, build.mul(i, pitch)), build.mul(i, next_run)
-        for k, (vector,) in code.blocks(run, 1):
-            factor, place = vector.load(W, build.add(column, k)), build.add(begin, k)
-            for corner, total in zip(corners, sums, strict=True):
-                code.add_product(total, vector.load(corner, place), factor)
-    for i, total in enumerate(sums):
-        to = build.gep(y, [build.add(t, build.mul(next_t, code.integer(i)))])
-        build.store(code.sum_of(build.load(total)), to)
+    for count in code.cases(columns, range(1, DOTS + 1)):
+        sums = [[code.variable(zeros) for _ in range(count)] for _ in corners]
+        with code.loop(code.integer(0), runs) as i:
+            row, begin = build.add(w, build.mul(i, pitch)), build.mul(i, next_run)
+            for k, (vector,) in code.blocks(run, 1):
+                place = build.add(row, k)
+                factors = [
+                    vector.load(W, build.add(place, build.mul(next_w, code.integer(column)))) for column in range(count)
+                ]
+                for corner, totals in zip(corners, sums, strict=True):
+                    numbers = vector.load(corner, build.add(begin, k))
+                    for total, factor in zip(totals, factors, strict=True):
+                        code.add_product(total, numbers, factor)
+        vectors = [build.load(total) for totals in sums for total in totals]
+        found = code.sums_of(vectors)
+        for i in range(TILE):
+            for column in range(count):
+                lane = i * count + column
+                number = build.extract_element(found[lane // code.lanes], code.integer(lane % code.lanes))
+                to = build.add(build.add(t, build.mul(next_t, code.integer(i))), code.integer(column))
+                build.store(number, build.gep(y, [to]))
 
 
 @compiled_as(_write_dots)
@@ -159,19 +174,22 @@ def dot_tile(
     run: Any,
     W: Array,
     w: Any,
+    next_w: Any,
+    columns: Any,
     pitch: Any,
     y: Array,
     t: Any,
     next_t: Any,
 ) -> None:
-    """Write TILE rows of x, times a single column, to y[t], y[t + next_t], and so on.
+    """Write TILE rows of x, times up to DOTS columns, to y[t], y[t + next_t], and so on.
 
-    The rows are as in ``multiply_tile``, from starts[0] on. The column has as many runs, which begin ``pitch`` apart
-    from W[w] on.
+    The rows are as in ``multiply_tile``, from starts[0] on. A column has as many runs, which begin ``pitch`` apart from
+    W[w] on; the next column begins ``next_w`` later.
     """
     for p in range(TILE):
-        total = y.dtype.type(0)
-        for i in range(runs):
-            for k in range(run):
-                total += x[starts[p] + i * next_run + k] * W[w + i * pitch + k]
-        y[t + uint(p) * next_t] = total
+        for column in range(columns):
+            total = y.dtype.type(0)
+            for i in range(runs):
+                for k in range(run):
+                    total += x[starts[p] + i * next_run + k] * W[w + column * next_w + i * pitch + k]
+            y[t + uint(p) * next_t + column] = total

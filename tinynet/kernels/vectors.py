@@ -95,11 +95,6 @@ class Code:
         name = f"fmuladd.v{a.type.count}f{8 * self.bytes}"
         self.builder.store(self.call(name, a.type, a, b, self.builder.load(total)), total)
 
-    def sum_of(self, vector: Any) -> Any:
-        """The sum of a vector's numbers, in whatever order is fastest."""
-        name = f"vector.reduce.fadd.v{vector.type.count}f{8 * self.bytes}"
-        return self.call(name, self.number, ir.Constant(self.number, 0.0), vector, fastmath=("reassoc",))
-
     def fetch(self, pointer: Any, index: Any) -> None:
         """Begin to bring pointer[index] into the fastest cache; it need not exist."""
         settings = [ir.Constant(ir.IntType(32), number) for number in (0, 3, 1)]  # for reading, the cache, of data
@@ -113,13 +108,27 @@ class Code:
         """The columns of a square matrix, as vectors like its rows: halves of halves change places."""
         found, size = list(rows), len(rows)
         for step in (2**i for i in range(size.bit_length() - 1)):
-            lower = [lane if not lane & step else size + lane - step for lane in range(size)]
-            upper = [lane + step if not lane & step else size + lane for lane in range(size)]
             for i in range(size):
                 if not i & step:
-                    pair = found[i], found[i + step]
-                    found[i], found[i + step] = (self.shuffle(*pair, order) for order in (lower, upper))
+                    found[i], found[i + step] = self.halves(found[i], found[i + step], step)
         return found
+
+    def sums_of(self, vectors: Sequence[Any]) -> list[Any]:
+        """The sums of the numbers of each vector, one after another, in as many vectors as these fill."""
+        zeros = ir.Constant(vectors[0].type, [0.0] * self.lanes)
+        found, step = [*vectors, *[zeros] * (-len(vectors) % self.lanes)], 1
+        while step < self.lanes:
+            pairs = zip(found[::2], found[1::2], strict=True)
+            found = [self.builder.fadd(*self.halves(a, b, step)) for a, b in pairs]
+            step *= 2
+        return found
+
+    def halves(self, a: Any, b: Any, step: int) -> tuple[Any, Any]:
+        """Of every ``2 * step`` numbers of two vectors, the first halves side by side, and the second halves."""
+        lanes = range(self.lanes)
+        first = [lane - step + self.lanes if lane & step else lane for lane in lanes]
+        second = [lane + self.lanes if lane & step else lane + step for lane in lanes]
+        return self.shuffle(a, b, first), self.shuffle(a, b, second)
 
     def shuffle(self, a: Any, b: Any, order: Sequence[int]) -> Any:
         """A vector of these numbers of two, those of b counted on from those of a."""
