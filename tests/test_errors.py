@@ -51,8 +51,13 @@ def compile_(model: Sequential, **arguments):
     return model.compile(**{"optimizer": "sgd", "loss": "sparse_categorical_crossentropy", **arguments})
 
 
-def compile_then(verb, model: Sequential):
-    compile_(model)
+def predict_with(input_shape: tuple[int, ...], x) -> None:
+    """Ask a network that takes samples of this shape for its outputs."""
+    Sequential([Input(input_shape), Flatten(), Dense(3)]).predict(x)
+
+
+def compile_then(verb, model: Sequential, **arguments):
+    compile_(model, **arguments)
     return verb(model)
 
 
@@ -315,7 +320,76 @@ MISTAKES = {
         ValueError,
         r"got \(6, 64\). x.reshape\(\(-1, 8, 8, 1\)\) has that shape",
     ),
-    "channels first": (lambda: fit(x=np.zeros((6, 1, 8, 8))), ValueError, r"\(n, 8, 8, 1\), got \(6, 1, 8, 8\)"),
+    "channels first": (
+        lambda: fit(x=np.zeros((6, 1, 8, 8))),
+        ValueError,
+        r"\(n, 8, 8, 1\), got \(6, 1, 8, 8\)\. The channels come first: numpy\.moveaxis\(x, 1, -1\) puts them last\.$",
+    ),
+    "colours first": (
+        lambda: predict_with((32, 32, 3), np.zeros((6, 3, 32, 32))),
+        ValueError,
+        r"got \(6, 3, 32, 32\)\. The channels come first: numpy\.moveaxis\(x, 1, -1\) puts them last\.$",
+    ),
+    "rows and columns swapped": (
+        lambda: predict_with((20, 28, 1), np.zeros((6, 28, 20, 1))),
+        ValueError,
+        r"The axes are in another order: x\.transpose\(0, 2, 1, 3\) has that shape\.$",
+    ),
+    "channels in the middle": (
+        lambda: predict_with((8, 8, 3), np.zeros((6, 8, 3, 8))),
+        ValueError,
+        r"The axes are in another order: x\.transpose\(0, 1, 3, 2\) has that shape\.$",
+    ),
+    "all axes in another order": (
+        lambda: predict_with((20, 28, 3), np.zeros((6, 3, 28, 20))),
+        ValueError,
+        r"The axes are in another order: x\.transpose\(0, 3, 2, 1\) has that shape\.$",
+    ),
+    "rows and columns swapped, no channel axis": (
+        lambda: predict_with((20, 28, 1), np.zeros((6, 28, 20))),
+        ValueError,
+        r"got \(6, 28, 20\)\.$",
+    ),
+    "flat colours, channels first": (
+        lambda: predict_with((32, 32, 3), np.zeros((6, 3, 1024))),
+        ValueError,
+        r"got \(6, 3, 1024\)\.$",
+    ),
+    "flat colours, channels last": (
+        lambda: predict_with((32, 32, 3), np.zeros((6, 1024, 3))),
+        ValueError,
+        r"x\.reshape\(\(-1, 32, 32, 3\)\) has that shape\.$",
+    ),
+    "images for vectors": (
+        lambda: predict_with((64,), X),
+        ValueError,
+        r"got \(6, 8, 8, 1\)\. x\.reshape\(\(-1, 64\)\) has that shape\.$",
+    ),
+    "one flat image": (
+        lambda: predict_with((8, 8, 1), np.zeros(64)),
+        ValueError,
+        r"got \(64,\)\. x\.reshape\(\(-1, 8, 8, 1\)\) has that shape\.$",
+    ),
+    "a row of numbers": (
+        lambda: predict_with((1,), np.linspace(0, 1, 60)),
+        ValueError,
+        r"takes x of shape \(n, 1\), got \(60,\)\. One number a sample: x\[:, None\] makes a column of them\.$",
+    ),
+    "a row of numbers for vectors": (
+        lambda: predict_with((4,), np.zeros(60)),
+        ValueError,
+        r"takes x of shape \(n, 4\), got \(60,\)\.$",
+    ),
+    "one vector": (
+        lambda: predict_with((60,), np.zeros(60)),
+        ValueError,
+        r"takes x of shape \(n, 60\), got \(60,\)\. The batch axis is missing: x\[None\] is a batch of one\.$",
+    ),
+    "one number": (
+        lambda: predict_with((1,), 3.0),
+        ValueError,
+        r"got \(\)\. x\.reshape\(\(-1, 1\)\) has that shape\.$",
+    ),
     "images of another size": (lambda: fit(x=np.zeros((6, 9, 8, 1))), ValueError, r"got \(6, 9, 8, 1\)\.$"),
     "flat images, unbuilt": (
         lambda: unbuilt().fit(X.reshape(6, 64), Y),
@@ -336,7 +410,7 @@ MISTAKES = {
     "a label missing": (lambda: fit(y=Y[:-1]), ValueError, "fit: x has 6 samples, but y has 5 labels"),
     "no labels": (lambda: fit(y=None), (TypeError, ValueError), "fit: x has 6 samples, but y has"),
     "one label": (lambda: fit(y=3), ValueError, "fit: x has 6 samples, but y has"),
-    "labels from 1": (lambda: fit(y=Y + 1), ValueError, "3 outputs, so labels must be in 0..2, got values from 1 to 3"),
+    "labels from 1": (lambda: fit(y=Y + 1), ValueError, "^fit: .*3 outputs, so labels must be in 0..2, got"),
     "one-hot for sparse": (lambda: fit(y=ONE_HOT), ValueError, 'use loss="categorical_crossentropy" for one-hot'),
     "names for labels": (lambda: fit(y=["a"] * 6), ValueError, "takes integer labels, got dtype <U1"),
     "labels of another length in evaluate": (lambda: compiled().evaluate(X, Y[:1]), ValueError, "evaluate: x has 6"),
@@ -376,6 +450,25 @@ MISTAKES = {
         lambda: fit(validation_data=(X[:, :3], Y)),
         ValueError,
         r"fit, validation_data: the network takes x of shape \(n, 8, 8, 1\), got \(6, 3, 8, 1\)",
+    ),
+    "integers for one-hot labels in validation": (
+        lambda: compile_then(
+            lambda model: model.fit(X, ONE_HOT, validation_data=(X, Y), verbose=0),
+            built(),
+            loss="categorical_crossentropy",
+        ),
+        ValueError,
+        r"^fit, validation_data: categorical_crossentropy takes one-hot labels of shape \(n, 3\), got shape \(6,\)",
+    ),
+    "labels from 1 in validation": (
+        lambda: fit(validation_data=(X, Y + 1)),
+        ValueError,
+        r"^fit, validation_data: .*labels must be in 0\.\.2, got values from 1 to 3",
+    ),
+    "too few labels in validation": (
+        lambda: fit(validation_data=(X, Y[:-1])),
+        ValueError,
+        "^fit, validation_data: x has 6 samples, but y has 5 labels",
     ),
     "a number for callbacks": (lambda: fit(callbacks=3), TypeError, "callbacks must be .*got 3"),
     "a function for a callback": (lambda: fit(callbacks=[print]), TypeError, "callbacks must be instances of tinynet"),

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
+import math
+import operator
 import warnings
 from typing import Any
 
@@ -31,23 +34,44 @@ def check_data(verb: str, x: npt.ArrayLike, input_shape: tuple[int, ...] | None)
     data = as_array(verb, "x", x)
     if data.dtype.kind not in "biuf":
         raise TypeError(f"{verb}: x must be an array of numbers, got dtype {data.dtype}.")
-    if data.ndim < 2:
-        raise ValueError(f"{verb}: x must be a batch of samples, got shape {data.shape}; one sample is x[None].")
-    if input_shape is not None and data.shape[1:] != input_shape:
-        hint = ""
-        if data.shape[1:] == input_shape[:-1] and input_shape[-1] == 1:
-            hint = " The channel axis is missing: x[..., None] adds it."
-        elif data.shape == input_shape[:-1] and input_shape[-1] == 1:
-            hint = " The batch and channel axes are missing: x[None, ..., None] is a batch of one."
-        elif data.shape == input_shape:
-            hint = " The batch axis is missing: x[None] is a batch of one."
-        elif np.prod(data.shape[1:]) == np.prod(input_shape):
-            hint = f" x.reshape({('-1', *map(str, input_shape))}) has that shape.".replace("'", "")
-        expected = ", ".join(["n", *map(str, input_shape)])
-        raise ValueError(f"{verb}: the network takes x of shape ({expected}), got {data.shape}.{hint}")
+    if input_shape is None:
+        if data.ndim < 2:
+            raise ValueError(f"{verb}: x must be a batch of samples, got shape {data.shape}; one sample is x[None].")
+    elif data.ndim == 0 or data.shape[1:] != input_shape:
+        batch = ", ".join(["n", *map(str, input_shape)])
+        hint = how_to_fit(data.shape, input_shape)
+        raise ValueError(f"{verb}: the network takes x of shape ({batch}), got {data.shape}.{hint}")
     if not len(data):
         raise ValueError(f"{verb}: x is empty, its shape is {data.shape}.")
     return data
+
+
+def how_to_fit(shape: tuple[int, ...], input_shape: tuple[int, ...]) -> str:
+    """How an array of another shape becomes a batch for the network, as the end of a message; "" where nobody knows.
+
+    An array may have the right number of numbers in the wrong order. Then ``reshape`` would give the right shape, and
+    scrambled images: it is named only where it does no more than split axes or merge neighbours.
+    """
+    sizes = shape[1:] if len(shape) > 1 else shape
+    if shape == input_shape:
+        return " The batch axis is missing: x[None] is a batch of one."
+    if input_shape == (1,) and len(shape) == 1:
+        return " One number a sample: x[:, None] makes a column of them."
+    if input_shape[1:] and input_shape[-1] == 1 and shape[1:] == input_shape[:-1]:
+        return " The channel axis is missing: x[..., None] adds it."
+    if input_shape[1:] and input_shape[-1] == 1 and shape == input_shape[:-1]:
+        return " The batch and channel axes are missing: x[None, ..., None] is a batch of one."
+    if len(input_shape) == 3 and sizes == (input_shape[-1], *input_shape[:-1]):
+        return " The channels come first: numpy.moveaxis(x, 1, -1) puts them last."
+    if sorted(sizes) == sorted(input_shape):
+        axes: list[int] = []
+        for size in input_shape:
+            axes.append(next(i for i, found in enumerate(sizes, 1) if found == size and i not in axes))
+        return f" The axes are in another order: x.transpose(0, {', '.join(map(str, axes))}) has that shape."
+    ends, expected_ends = (set(itertools.accumulate(all_sizes, operator.mul)) for all_sizes in (sizes, input_shape))
+    if math.prod(sizes) == math.prod(input_shape) and (ends <= expected_ends or expected_ends <= ends):
+        return f" x.reshape((-1, {', '.join(map(str, input_shape))})) has that shape."
+    return ""
 
 
 def check_same_length(verb: str, x: Array, y: npt.ArrayLike) -> None:

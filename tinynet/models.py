@@ -461,7 +461,11 @@ class Sequential(Network):
             loss, _ = self.loss_and_optimizer()
             self.up_to_logits(loss)
             assert self.output_shape is not None, "checking x has built the model"
-            return images, loss.check_labels(y, self.output_shape[0])
+            try:
+                return images, loss.check_labels(y, self.output_shape[0])
+            except ValueError as error:
+                error.args = (f"{verb}: {error}",)  # there may be others: those of validation_data
+                raise
 
 
 _FIT_ONLY: Mapping[str, Sequence[Any]] = {
