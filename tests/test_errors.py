@@ -51,6 +51,17 @@ def compile_(model: Sequential, **arguments):
     return model.compile(**{"optimizer": "sgd", "loss": "sparse_categorical_crossentropy", **arguments})
 
 
+def batches_of_data():
+    yield X, Y
+
+
+class Batches:
+    """Gives batches as a tf.data.Dataset does, or PyTorch's DataLoader."""
+
+    def __iter__(self):
+        return batches_of_data()
+
+
 def predict_with(input_shape: tuple[int, ...], x) -> None:
     """Ask a network that takes samples of this shape for its outputs."""
     Sequential([Input(input_shape), Flatten(), Dense(3)]).predict(x)
@@ -141,6 +152,17 @@ MISTAKES = {
     "Input twice": (lambda: Sequential([Input((3,)), Input((3,))]), ValueError, "Input says .* comes first, and once"),
     "Input with the batch axis": (lambda: Input((None, 28, 28, 1)), ValueError, "without the batch axis"),
     "Input of a number": (lambda: Input(784), TypeError, r"shape must be a tuple.*for vectors write \(784,\)"),
+    "Input with Keras's batch_shape": (
+        lambda: Input(batch_shape=(None, 4)),
+        ValueError,
+        r"Input: batch_shape=\(None, 4\) is not supported by tinynet, only None\. Write shape, without the batch axis: "
+        r"Input\(\(28, 28, 1\)\)\.$",
+    ),
+    "Input without a shape": (
+        lambda: Input(name="pixels"),
+        TypeError,
+        r"Input: shape must be a tuple such as \(28, 28, 1\), got None; for vectors",
+    ),
     "Input of nothing": (lambda: Input(()), ValueError, "must give every size"),
     "Input of strings": (lambda: Input(("28", "28")), TypeError, "must be an integer, got '28'"),
     "a size of zero": (lambda: Input((28, 0)), ValueError, "must be at least 1, got 0"),
@@ -263,6 +285,26 @@ MISTAKES = {
         lambda: CategoricalCrossentropy("auto"),
         TypeError,
         "CategoricalCrossentropy: from_logits must be True or False, got 'auto'",
+    ),
+    "a width for the summary": (
+        lambda: built().summary(100),
+        ValueError,
+        r"summary: line_length=100 is not supported by tinynet, only None\. The table is as wide as its text",
+    ),
+    "columns for the summary": (
+        lambda: built().summary(positions=[0.5, 1.0]),
+        ValueError,
+        r"summary: positions=\[0\.5, 1\.0\] is not supported by tinynet, only None",
+    ),
+    "a function for the width of the summary": (
+        lambda: built().summary(print),
+        ValueError,
+        r"summary: line_length=<built-in function print> is not supported by tinynet, only None.*print_fn=",
+    ),
+    "text for the summary's print": (
+        lambda: built().summary(print_fn="a.txt"),
+        TypeError,
+        r"summary: print_fn must be a function that takes text, such as print, got 'a\.txt'",
     ),
     "a layer of no name": (lambda: built().get_layer(), ValueError, "either a name or an index"),
     # compile
@@ -408,7 +450,71 @@ MISTAKES = {
     "ragged data": (lambda: fit(x=[[1, 2], [3]]), (TypeError, ValueError), "fit: x must be"),
     "ragged labels": (lambda: fit(y=[[1, 2], [3]]), (TypeError, ValueError), "fit: y must be"),
     "a label missing": (lambda: fit(y=Y[:-1]), ValueError, "fit: x has 6 samples, but y has 5 labels"),
-    "no labels": (lambda: fit(y=None), (TypeError, ValueError), "fit: x has 6 samples, but y has"),
+    "no labels": (
+        lambda: fit(y=None),
+        TypeError,
+        r"^fit: y, the labels, is missing: write fit\(x, y\)\. Batches .* train_on_batch\(x, y\) in a loop",
+    ),
+    "no labels in evaluate": (
+        lambda: compiled().evaluate(X),
+        TypeError,
+        r"^evaluate: y, the labels, is missing: write evaluate\(x, y\)\. .* test_on_batch\(x, y\) in a loop",
+    ),
+    "no labels on a batch": (
+        lambda: compiled().train_on_batch(X),
+        TypeError,
+        r"^train_on_batch: y, the labels, is missing",
+    ),
+    "no labels on a batch to test": (
+        lambda: compiled().test_on_batch(X),
+        TypeError,
+        r"^test_on_batch: y, the labels, is missing",
+    ),
+    "no labels, in the open": (
+        lambda: compiled().loss_and_gradients(X),
+        TypeError,
+        r"^loss_and_gradients: y, the labels, is missing",
+    ),
+    "no labels in validation": (
+        lambda: fit(validation_data=(X, None)),
+        TypeError,
+        r"^fit, validation_data: y, the labels, is missing: write validation_data=\(x, y\)",
+    ),
+    "a generator": (
+        lambda: compiled().fit(batches_of_data(), steps_per_epoch=10),
+        TypeError,
+        r"^fit: x must be an array, got a generator; .* call train_on_batch\(x, y\) in a loop",
+    ),
+    "a generator, and None for labels": (
+        lambda: compiled().fit(batches_of_data(), None),
+        TypeError,
+        r"^fit: x must be an array, got a generator",
+    ),
+    "a stream of batches": (
+        lambda: compiled().fit(Batches(), epochs=2),
+        TypeError,
+        r"^fit: x must be an array, got a Batches; .* call train_on_batch\(x, y\) in a loop",
+    ),
+    "a generator in evaluate": (
+        lambda: compiled().evaluate(batches_of_data(), steps=10),
+        TypeError,
+        r"^evaluate: x must be an array, got a generator; .* call test_on_batch\(x, y\) in a loop",
+    ),
+    "a generator in predict": (
+        lambda: compiled().predict(batches_of_data(), steps=10),
+        TypeError,
+        r"^predict: x must be an array, got a generator; .* call predict_on_batch\(x\) in a loop",
+    ),
+    "a generator for a batch": (
+        lambda: compiled().train_on_batch(batches_of_data()),
+        TypeError,
+        r"^train_on_batch: x must be an array, got a generator",
+    ),
+    "a generator for validation": (
+        lambda: fit(validation_data=batches_of_data()),
+        ValueError,
+        r"validation_data must be a pair \(x, y\)",
+    ),
     "one label": (lambda: fit(y=3), ValueError, "fit: x has 6 samples, but y has"),
     "labels from 1": (lambda: fit(y=Y + 1), ValueError, "^fit: .*3 outputs, so labels must be in 0..2, got"),
     "one-hot for sparse": (lambda: fit(y=ONE_HOT), ValueError, 'use loss="categorical_crossentropy" for one-hot'),

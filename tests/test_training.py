@@ -931,6 +931,8 @@ def test_the_summary_counts_parameters(capsys):
     lines: list[str] = []
     Sequential([Dense(3)]).summary(print_fn=lines.append)
     assert "Not built yet" in lines[0]
+    Sequential([Dense(3)]).summary(None, None, lines.append)  # as in Keras, the third argument
+    assert lines[1] == lines[0]
 
 
 # What a mistake leaves behind: nothing --------------------------------------------------------------------------------

@@ -6,6 +6,7 @@ import itertools
 import math
 import operator
 import warnings
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -24,13 +25,44 @@ def as_array(verb: str, name: str, value: npt.ArrayLike) -> Array:
         raise ValueError(f"{verb}: {name} must be an array, but its entries have different shapes.") from None
 
 
+# What takes one batch, and what to write for a verb's own arguments.
+_ON_A_BATCH = {
+    "fit": "train_on_batch(x, y)",
+    "evaluate": "test_on_batch(x, y)",
+    "predict": "predict_on_batch(x)",
+    "fit, validation_data": "test_on_batch(x, y)",
+}
+_WRITTEN_OUT = {"fit, validation_data": "validation_data=(x, y)"}
+
+
+def refuse_streams(verb: str, x: object) -> None:
+    """Raise TypeError for what gives batches one by one: a generator, a tf.data.Dataset, PyTorch's DataLoader."""
+    if isinstance(x, np.ndarray) or not isinstance(x, Iterable):
+        return
+    if not any(hasattr(x, name) for name in ("__getitem__", "__array__", "__array_interface__", "__array_struct__")):
+        raise TypeError(
+            f"{verb}: x must be an array, got a {type(x).__name__}; generators and other streams of batches are not "
+            f"taken: call {_ON_A_BATCH.get(verb, f'{verb}(x, y)')} in a loop over them."
+        )
+
+
+def refuse_missing_labels(verb: str, y: object) -> None:
+    """Raise TypeError where ``y`` is None."""
+    if y is None:
+        raise TypeError(
+            f"{verb}: y, the labels, is missing: write {_WRITTEN_OUT.get(verb, f'{verb}(x, y)')}. Batches that come "
+            f"with their labels are not taken: call {_ON_A_BATCH.get(verb, f'{verb}(x, y)')} in a loop over them."
+        )
+
+
 def check_data(verb: str, x: npt.ArrayLike, input_shape: tuple[int, ...] | None) -> Array:
     """``x`` as an array of numbers of shape (n, *input_shape), n > 0; any shape (n, ...) where None is asked for.
 
     Raises:
-        TypeError: it holds something other than real numbers.
+        TypeError: it holds something other than real numbers, or is a generator.
         ValueError: it is empty, or has another shape.
     """
+    refuse_streams(verb, x)
     data = as_array(verb, "x", x)
     if data.dtype.kind not in "biuf":
         raise TypeError(f"{verb}: x must be an array of numbers, got dtype {data.dtype}.")

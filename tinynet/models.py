@@ -183,7 +183,7 @@ class Sequential(Network):
     def fit(
         self,
         x: npt.ArrayLike,
-        y: npt.ArrayLike,
+        y: npt.ArrayLike | None = None,
         batch_size: int | None = None,
         epochs: int = 1,
         verbose: int | str = "auto",
@@ -201,7 +201,8 @@ class Sequential(Network):
 
         Args:
             x: numbers of any type; they are converted to float32 batch by batch, but not scaled.
-            y: one-hot (n, classes) or integers (n,), as the loss says.
+            y: one-hot (n, classes) or integers (n,), as the loss says. It may not be left out: the default is for an
+                error that says so, here and in the other verbs.
             batch_size: samples for each step of the optimizer; 32 by default.
             epochs: the number of the last epoch; how often to go through the data, if ``initial_epoch`` is 0.
             verbose: 0 silent; 1 or "auto" a progress bar (in a terminal or a notebook) and a line an epoch; 2 a line
@@ -218,6 +219,7 @@ class Sequential(Network):
             tinynet.training.DivergenceError: the loss or a gradient became NaN or infinite, with the epoch, the batch
                 and the learning rate; the weights are those from before that step. (It is a FloatingPointError.)
         """
+        data_checks.refuse_streams("fit", x)
         reject_arguments("fit", unsupported, only=_FIT_ONLY, hints=_FIT_HINTS)
         batch_size = 32 if batch_size is None else check_int("fit", "batch_size", batch_size)
         initial_epoch = check_int("fit", "initial_epoch", initial_epoch, minimum=0)
@@ -275,7 +277,7 @@ class Sequential(Network):
     def evaluate(
         self,
         x: npt.ArrayLike,
-        y: npt.ArrayLike,
+        y: npt.ArrayLike | None = None,
         batch_size: int | None = None,
         verbose: int | str = "auto",
         *,
@@ -291,6 +293,7 @@ class Sequential(Network):
         Raises:
             ValueError, TypeError: the data or an argument does not fit.
         """
+        data_checks.refuse_streams("evaluate", x)
         reject_arguments("evaluate", unsupported, only=_EVALUATE_ONLY)
         batch_size = 32 if batch_size is None else check_int("evaluate", "batch_size", batch_size)
         check_verbose("evaluate", verbose)
@@ -317,6 +320,7 @@ class Sequential(Network):
         Raises:
             ValueError, TypeError: the data or an argument does not fit.
         """
+        data_checks.refuse_streams("predict", x)
         reject_arguments("predict", unsupported, only={"steps": (None,)})
         batch_size = 32 if batch_size is None else check_int("predict", "batch_size", batch_size)
         check_verbose("predict", verbose)
@@ -329,7 +333,7 @@ class Sequential(Network):
 
     # One batch -----------------------------------------------------------------------------------------------------
 
-    def loss_and_gradients(self, x: npt.ArrayLike, y: npt.ArrayLike) -> tuple[float, dict[str, Array]]:
+    def loss_and_gradients(self, x: npt.ArrayLike, y: npt.ArrayLike | None = None) -> tuple[float, dict[str, Array]]:
         """The mean loss of a batch and its gradients by parameter name: a training step, in the open, is
 
             loss, grads = model.loss_and_gradients(x, y)
@@ -344,7 +348,7 @@ class Sequential(Network):
         return result.loss / result.num_samples, result.grads
 
     def train_on_batch(
-        self, x: npt.ArrayLike, y: npt.ArrayLike, *, return_dict: bool = False, **unsupported: Any
+        self, x: npt.ArrayLike, y: npt.ArrayLike | None = None, *, return_dict: bool = False, **unsupported: Any
     ) -> float | list[float] | dict[str, float]:
         """One step of the optimizer; returns this batch's figures, as ``evaluate`` does, from before the step.
 
@@ -358,7 +362,7 @@ class Sequential(Network):
         return logs if return_dict else _as_list(logs)
 
     def test_on_batch(
-        self, x: npt.ArrayLike, y: npt.ArrayLike, *, return_dict: bool = False, **unsupported: Any
+        self, x: npt.ArrayLike, y: npt.ArrayLike | None = None, *, return_dict: bool = False, **unsupported: Any
     ) -> float | list[float] | dict[str, float]:
         """This batch's figures, as ``evaluate`` returns them.
 
@@ -439,11 +443,31 @@ class Sequential(Network):
             return self.layers[names.index(name)]
         raise ValueError(f"get_layer: no layer {name if index is None else index!r}; there are {names}.")
 
-    def summary(self, print_fn: Callable[[str], Any] = print, **unsupported: Any) -> None:
-        """Print the layers, their output shapes and their numbers of parameters, as a table."""
-        only = {"line_length": (None,), "positions": (None,), "expand_nested": (False,), "show_trainable": (False,)}
-        reject_arguments("summary", unsupported, only=only)
-        print_fn(summary_table(self))
+    def summary(
+        self,
+        line_length: None = None,
+        positions: None = None,
+        print_fn: Callable[[str], Any] | None = None,
+        **unsupported: Any,
+    ) -> None:
+        """Print the layers, their output shapes and their numbers of parameters, as a table.
+
+        Args:
+            line_length, positions: Keras's, in its order; the table is as wide as its text.
+            print_fn: what prints the table, given as one text; ``print`` by default.
+
+        Raises:
+            ValueError, TypeError: an argument does not fit.
+        """
+        reject_arguments(
+            "summary",
+            {"line_length": line_length, "positions": positions, **unsupported},
+            only=_SUMMARY_ONLY,
+            hints={"line_length": "The table is as wide as its text; a function to print with is print_fn=..."},
+        )
+        if print_fn is not None and not callable(print_fn):
+            raise TypeError(f"summary: print_fn must be a function that takes text, such as print, got {print_fn!r}.")
+        (print if print_fn is None else print_fn)(summary_table(self))
 
     # Checks --------------------------------------------------------------------------------------------------------
 
@@ -453,8 +477,11 @@ class Sequential(Network):
             self.build(data_checks.check_data(verb, x, None).shape[1:])
         return data_checks.check_data(verb, x, self.input_shape)
 
-    def _check(self, verb: str, x: npt.ArrayLike, y: npt.ArrayLike) -> tuple[Array, Array]:
+    def _check(self, verb: str, x: npt.ArrayLike, y: npt.ArrayLike | None) -> tuple[Array, Array]:
         """(x, classes): the samples as an array, and the labels as integers."""
+        data_checks.refuse_streams(verb, x)
+        data_checks.refuse_missing_labels(verb, y)
+        assert y is not None, "or it would have been refused"
         with self.unbuilt_by_errors():
             images = self._check_x(verb, x)
             data_checks.check_same_length(verb, images, y)
@@ -477,6 +504,13 @@ _FIT_ONLY: Mapping[str, Sequence[Any]] = {
     "validation_freq": (1,),
 }
 _FIT_HINTS = {"steps_per_epoch": "Give fit fewer samples, or stop with a callback.", "nb_epoch": "Write epochs."}
+_SUMMARY_ONLY: Mapping[str, Sequence[Any]] = {
+    "line_length": (None,),
+    "positions": (None,),
+    "expand_nested": (False,),
+    "show_trainable": (False,),
+    "layer_range": (None,),
+}
 _EVALUATE_ONLY: Mapping[str, Sequence[Any]] = {"sample_weight": (None,), "steps": (None,)}
 
 
