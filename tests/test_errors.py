@@ -4,8 +4,10 @@ The error comes from a line of tinynet, never from inside NumPy or Numba. Mistak
 losses and optimizers are in the tests named after these.
 """
 
+import copy
 import importlib
 import inspect
+import pickle
 import sys
 import traceback
 from pathlib import Path
@@ -671,6 +673,63 @@ def test_names_that_keras_alone_has_say_so_when_imported(module, name):
         exec(f"from tinynet.{module} import {name}")
     found = importlib.import_module(f"tinynet.{module}")
     assert not hasattr(found, f"_{name}"), "tools that probe for private names get the AttributeError they expect"
+
+
+def test_the_package_itself_says_what_to_use_for_names_of_keras():
+    with pytest.raises(ImportError, match=r"^tinynet has no Model; it has Input, .* Layers in a row are a Sequential"):
+        tinynet.Model  # noqa: B018
+    with pytest.raises(AttributeError, match=r'^tinynet has no activations; it has .*names such as "relu"'):
+        tinynet.activations  # noqa: B018
+    with pytest.raises(ImportError, match=r"tinynet has no activations|cannot import name 'activations'"):
+        exec("from tinynet import activations")
+    with pytest.raises(AttributeError, match=r"it has .*\bestimator, .*\bplots, "):
+        tinynet.ops  # noqa: B018
+    assert not hasattr(tinynet, "__wrapped__")
+
+
+def test_the_pictures_and_the_estimator_are_still_loaded_when_asked_for():
+    assert tinynet.plots is importlib.import_module("tinynet.plots")
+    assert tinynet.estimator is importlib.import_module("tinynet.estimator")
+    exec("from tinynet import data_checks, plots")
+
+
+@pytest.mark.parametrize(
+    ("name", "instead"),
+    [
+        ("predict_classes", r"predict\(x\)\.argmax\(axis=1\)"),
+        ("predict_proba", r"predict"),
+        ("fit_generator", r"train_on_batch"),
+        ("evaluate_generator", r"test_on_batch"),
+        ("predict_generator", r"predict_on_batch"),
+        ("to_json", r"save .* load_model"),
+        ("to_yaml", r"save .* load_model"),
+        ("get_config", r"save .* load_model"),
+    ],
+)
+def test_methods_that_a_model_of_keras_has_say_what_to_call_instead(name, instead):
+    with pytest.raises(AttributeError, match=rf"^Sequential has no {name} in tinynet\. .*{instead}") as caught:
+        getattr(compiled(), name)
+    assert caught.value.name == name
+    assert not hasattr(Sequential(), name)
+
+
+def test_other_attributes_are_missing_as_anywhere():
+    with pytest.raises(AttributeError, match=r"^'Sequential' object has no attribute 'fitt'$"):
+        Sequential().fitt  # noqa: B018
+
+    class Wrong(Sequential):
+        @property
+        def size(self):
+            return self.layers.size
+
+    with pytest.raises(AttributeError, match=r"^'list' object has no attribute 'size'$"):
+        Wrong().size  # noqa: B018
+
+
+@pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy, lambda model: pickle.loads(pickle.dumps(model))])
+def test_a_model_is_still_copied(copied):
+    model = compiled()
+    np.testing.assert_array_equal(copied(model).predict(X), model.predict(X))
 
 
 def test_every_argument_can_be_given_by_name():

@@ -230,3 +230,11 @@ def test_work_is_shared_out_again_if_that_took_less_time(monkeypatch, verb, expe
     assert asked == expected
     for other in outcomes[1:]:
         np.testing.assert_array_equal(other, outcomes[0])
+
+
+def test_the_outputs_for_one_batch_are_those_of_predict():
+    model = network()
+    np.testing.assert_array_equal(model.predict_on_batch(IMAGES), model.predict(IMAGES, batch_size=len(IMAGES)))
+    np.testing.assert_array_equal(model.predict_on_batch(IMAGES[:1].tolist()), model.predict(IMAGES[:1]))
+    with pytest.raises(ValueError, match=r"^predict_on_batch: the network takes x of shape \(n, 6, 5, 2\), got"):
+        model.predict_on_batch(IMAGES[0])

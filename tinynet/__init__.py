@@ -25,6 +25,7 @@ from tinynet import (
 )
 from tinynet.layers import Input
 from tinynet.models import Sequential
+from tinynet.validation import refuse_keras_name
 
 __version__ = "0.1.0"
 
@@ -52,4 +53,13 @@ def __getattr__(name: str) -> Any:
     """Load the pictures and the scikit-learn estimator when they are asked for: they need heavy libraries."""
     if name in ("plots", "estimator"):
         return importlib.import_module(f"tinynet.{name}")
-    raise AttributeError(f"module 'tinynet' has no attribute {name!r}")
+    refuse_keras_name(
+        __name__,
+        name,
+        sorted([*__all__, "plots", "estimator"]),
+        hints={
+            "Model": "Layers in a row are a Sequential.",
+            "activations": 'Activations are names such as "relu", or layers such as tinynet.layers.ReLU.',
+            "Layer": "It is tinynet.layers.Layer.",
+        },
+    )

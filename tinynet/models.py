@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy.typing as npt
 
@@ -374,6 +374,21 @@ class Sequential(Network):
         logs = evaluation.evaluate(self, images, classes, len(images), CallbackList([], self, {}))
         return logs if return_dict else _as_list(logs)
 
+    def predict_on_batch(self, x: npt.ArrayLike) -> Array:
+        """The network's outputs for ``x`` (n, *input_shape), taken as one batch; no callback is told of it.
+
+        Raises:
+            ValueError, TypeError: the data does not fit.
+
+        Example:
+            >>> from tinynet.layers import Dense, Input
+            >>> model = Sequential([Input((4,)), Dense(3, activation="softmax")], seed=0)
+            >>> model.predict_on_batch(np.eye(4)).shape
+            (4, 3)
+        """
+        images = self._check_x("predict_on_batch", x)
+        return evaluation.predict(self, images, len(images), CallbackList([], self, {}))
+
     # Files ---------------------------------------------------------------------------------------------------------
 
     def save(self, filepath: Path, overwrite: bool = True, **unsupported: Any) -> None:
@@ -469,6 +484,15 @@ class Sequential(Network):
             raise TypeError(f"summary: print_fn must be a function that takes text, such as print, got {print_fn!r}.")
         (print if print_fn is None else print_fn)(summary_table(self))
 
+    if not TYPE_CHECKING:  # to type checkers, any attribute would be there
+
+        def __getattr__(self, name: str) -> Any:
+            """For what is not found otherwise: methods of Keras's models have a hint what to use instead."""
+            if name in _KERAS_METHODS:
+                message = f"Sequential has no {name} in tinynet. {_KERAS_METHODS[name]}"
+                raise AttributeError(message, name=name, obj=self)
+            return super().__getattribute__(name)  # raises once more what it was, also in a property
+
     # Checks --------------------------------------------------------------------------------------------------------
 
     def _check_x(self, verb: str, x: npt.ArrayLike) -> Array:
@@ -512,6 +536,19 @@ _SUMMARY_ONLY: Mapping[str, Sequence[Any]] = {
     "layer_range": (None,),
 }
 _EVALUATE_ONLY: Mapping[str, Sequence[Any]] = {"sample_weight": (None,), "steps": (None,)}
+
+
+_ONE_FILE = "save writes the layers and the weights into one file, and load_model reads it."
+_KERAS_METHODS = {
+    "predict_classes": "Write predict(x).argmax(axis=1).",
+    "predict_proba": "What predict returns are probabilities, where the network ends in a softmax.",
+    "fit_generator": "Call train_on_batch(x, y) in a loop.",
+    "evaluate_generator": "Call test_on_batch(x, y) in a loop.",
+    "predict_generator": "Call predict_on_batch(x) in a loop.",
+    "to_json": _ONE_FILE,
+    "to_yaml": _ONE_FILE,
+    "get_config": _ONE_FILE,
+}
 
 
 def _as_list(logs: Mapping[str, float]) -> float | list[float]:

@@ -118,5 +118,6 @@ def refuse_keras_name(
     for names of theirs rely on AttributeError.
     """
     hint = (hints or {}).get(name, "")
-    message = f"tinynet has no {name} in {module}; it has {', '.join(available)}. {hint}".rstrip()
+    where = "" if module == "tinynet" else f" in {module}"
+    message = f"tinynet has no {name}{where}; it has {', '.join(available)}. {hint}".rstrip()
     raise (ImportError if name[:1].isupper() else AttributeError)(message)
