@@ -7,6 +7,7 @@ import pytest
 
 from tinynet.optimizers import SGD, Optimizer, get_optimizer, schedules
 from tinynet.optimizers.schedules import CosineDecay, ExponentialDecay, LearningRateSchedule, PiecewiseConstantDecay
+from tinynet.saving.configuration import construct, describe
 
 GRADIENTS = [1.0, 2.0, -4.0]
 
@@ -215,6 +216,19 @@ def test_exponential_decay():
     assert [stairs(step) for step in (0, 1, 2, 3, 4)] == [8, 8, 2, 2, 0.5]
 
 
+def test_steps_of_decay_need_not_be_whole():
+    schedule = ExponentialDecay(8.0, decay_steps=60 / 32, decay_rate=0.25)
+    assert schedule(15) == 8 * 0.25**8
+    stairs = ExponentialDecay(8.0, decay_steps=1.5, decay_rate=0.25, staircase=True)
+    assert [stairs(step) for step in (0, 1, 2, 3, 4, 5)] == [8, 8, 2, 0.5, 0.5, 0.125]
+    tenths = ExponentialDecay(1.0, decay_steps=0.1, decay_rate=0.5, staircase=True)
+    assert tenths(3) == 0.5**30, "as Keras rounds: the quotient first, and then down"
+    cosine = CosineDecay(1.0, decay_steps=2.5, warmup_target=3.0, warmup_steps=1.5)
+    expected = [1, 1 + 2 / 1.5, 1.5 * (1 + math.cos(0.2 * math.pi)), 0]
+    assert [cosine(step) for step in (0, 1, 2, 4)] == pytest.approx(expected, abs=1e-15)
+    assert vars(construct(describe(schedule), LearningRateSchedule)) == vars(schedule)
+
+
 def test_cosine_decay():
     schedule = CosineDecay(2.0, decay_steps=4)
     expected = [2, 1 + math.sqrt(0.5), 1, 1 - math.sqrt(0.5), 0, 0]
@@ -275,14 +289,17 @@ def test_a_rate_that_grows_for_ever_ends_in_words():
 @pytest.mark.parametrize(
     ("make", "error", "message"),
     [
-        (lambda: ExponentialDecay(0.1, 0, 0.5), ValueError, "decay_steps must be at least 1, got 0"),
+        (lambda: ExponentialDecay(0.1, 0, 0.5), ValueError, "ExponentialDecay: decay_steps must be above 0, got 0"),
+        (lambda: ExponentialDecay(0.1, -1.5, 0.5), ValueError, "decay_steps must be above 0, got -1.5"),
+        (lambda: ExponentialDecay(0.1, math.nan, 0.5), ValueError, "decay_steps must be finite, got nan"),
+        (lambda: ExponentialDecay(0.1, "all", 0.5), TypeError, "decay_steps must be a number, got 'all'"),
         (lambda: ExponentialDecay(-0.1, 1, 0.5), ValueError, "initial_learning_rate must be finite and at least 0"),
         (lambda: ExponentialDecay(0.1, 1, -0.5), ValueError, "decay_rate must be finite and at least 0, got -0.5"),
         (lambda: CosineDecay(-0.1, 10), ValueError, "initial_learning_rate must be finite and at least 0, got -0.1"),
         (lambda: CosineDecay(0.1, 10, alpha=2), ValueError, "alpha must be finite and between 0 and 1, got 2"),
-        (lambda: CosineDecay(0.1, 1.5), TypeError, "decay_steps must be an integer, got 1.5"),
+        (lambda: CosineDecay(0.1, 0.0), ValueError, "CosineDecay: decay_steps must be above 0, got 0"),
         (lambda: CosineDecay(0.1, 10, warmup_steps=3), ValueError, "warmup_steps=3 needs warmup_target"),
-        (lambda: CosineDecay(0.1, 10, warmup_steps=-1), ValueError, "warmup_steps must be at least 0, got -1"),
+        (lambda: CosineDecay(0.1, 10, warmup_steps=-1), ValueError, "warmup_steps must be finite and at least 0, got"),
         (lambda: CosineDecay(0.1, 10, warmup_target=-1), ValueError, "warmup_target must be finite and at least 0"),
         (lambda: PiecewiseConstantDecay([1], [0.1]), ValueError, "one more value than boundaries, got 1 values and 1"),
         (

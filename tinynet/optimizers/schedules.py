@@ -31,8 +31,11 @@ class LearningRateSchedule:
 class ExponentialDecay(LearningRateSchedule):
     """rate(step) = initial_learning_rate * decay_rate ** (step / decay_steps); in stairs, with the quotient floored.
 
+    ``decay_steps`` need not be whole: ``len(x) / 32`` is an epoch.
+
     Raises:
-        ValueError: the rate has grown (``decay_rate`` is above 1) beyond what a number can hold.
+        ValueError: ``decay_steps`` is not above 0; or the rate has grown (``decay_rate`` is above 1) beyond what a
+            number can hold.
 
     Example:
         >>> ExponentialDecay(0.1, decay_steps=10, decay_rate=0.5)(20)
@@ -42,21 +45,24 @@ class ExponentialDecay(LearningRateSchedule):
     def __init__(
         self,
         initial_learning_rate: float,
-        decay_steps: int,
+        decay_steps: float,
         decay_rate: float,
         staircase: bool = False,
         name: str = "ExponentialDecay",
     ):
         self.initial_learning_rate = check_number(name, "initial_learning_rate", initial_learning_rate, low=0)
-        self.decay_steps = check_int(name, "decay_steps", decay_steps)
+        self.decay_steps = _check_steps(name, decay_steps)
         self.decay_rate = check_number(name, "decay_rate", decay_rate, low=0)
         self.staircase = check_flag(name, "staircase", staircase)
         self.name = name
 
     def __call__(self, step: int) -> float:
-        exponent = step // self.decay_steps if self.staircase else step / self.decay_steps
         try:
-            return self.initial_learning_rate * self.decay_rate**exponent
+            exponent = step / self.decay_steps
+            if self.staircase:
+                exponent = float(math.floor(exponent))
+            rate: float = self.initial_learning_rate * self.decay_rate**exponent
+            return rate
         except OverflowError:
             raise ValueError(
                 f"{self.name}: with decay_rate={self.decay_rate:g}, the rate is too large by step {step}."
@@ -70,7 +76,7 @@ class CosineDecay(LearningRateSchedule):
         decay     rate = top * ((1 - alpha) * (1 + cos(pi * done)) / 2 + alpha)             done = s / decay_steps
 
     with top = warmup_target and s = step - warmup_steps where there is a warm-up, top = initial_learning_rate and
-    s = step where there is none; from s = decay_steps on the rate stays.
+    s = step where there is none; from s = decay_steps on the rate stays. The numbers of steps need not be whole.
 
     Source: I. Loshchilov, F. Hutter, "SGDR: Stochastic Gradient Descent with Warm Restarts", 2017, equation 5.
 
@@ -83,25 +89,25 @@ class CosineDecay(LearningRateSchedule):
     def __init__(
         self,
         initial_learning_rate: float,
-        decay_steps: int,
+        decay_steps: float,
         alpha: float = 0.0,
         name: str = "CosineDecay",
         warmup_target: float | None = None,
-        warmup_steps: int = 0,
+        warmup_steps: float = 0,
     ):
         self.initial_learning_rate = check_number(name, "initial_learning_rate", initial_learning_rate, low=0)
-        self.decay_steps = check_int(name, "decay_steps", decay_steps)
+        self.decay_steps = _check_steps(name, decay_steps)
         self.alpha = check_number(name, "alpha", alpha, low=0, high=1)
         self.warmup_target = warmup_target
         if warmup_target is not None:
             self.warmup_target = check_number(name, "warmup_target", warmup_target, low=0)
-        self.warmup_steps = check_int(name, "warmup_steps", warmup_steps, minimum=0)
+        self.warmup_steps = check_number(name, "warmup_steps", warmup_steps, low=0)
         if self.warmup_target is None and self.warmup_steps:
             raise ValueError(f"{name}: warmup_steps={warmup_steps} needs warmup_target, the rate to warm up to.")
         self.name = name
 
     def __call__(self, step: int) -> float:
-        top, s = self.initial_learning_rate, step
+        top, s = self.initial_learning_rate, float(step)
         if self.warmup_target is not None:
             if step < self.warmup_steps:
                 rise = self.warmup_target - self.initial_learning_rate
@@ -134,6 +140,13 @@ class PiecewiseConstantDecay(LearningRateSchedule):
 
     def __call__(self, step: int) -> float:
         return self.values[bisect.bisect_left(self.boundaries, step)]
+
+
+def _check_steps(name: str, decay_steps: float) -> float:
+    number = check_number(name, "decay_steps", decay_steps)
+    if number <= 0:
+        raise ValueError(f"{name}: decay_steps must be above 0, got {number:g}.")
+    return number
 
 
 __all__ = ["CosineDecay", "ExponentialDecay", "LearningRateSchedule", "PiecewiseConstantDecay"]
