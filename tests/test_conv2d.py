@@ -195,6 +195,7 @@ def test_inputs_that_are_no_image_or_too_small_are_refused(input_shape, message)
         ({"padding": 2}, ValueError, "padding=2 is not known"),
         ({"data_format": "channels_first"}, ValueError, "data_format='channels_first' is not supported"),
         ({"dilation_rate": 2}, ValueError, "dilation_rate=2 is not supported by tinynet, only 1"),
+        ({"dilation_rate": [2, 1]}, ValueError, r"dilation_rate=\[2, 1\] is not supported by tinynet, only 1"),
         ({"groups": 2}, ValueError, "groups=2 is not supported"),
         ({"kernel": 3}, TypeError, "Conv2D has no argument 'kernel'"),
     ],
@@ -207,6 +208,7 @@ def test_bad_arguments_are_refused_by_name(arguments, error, message):
 def test_keras_arguments_that_say_what_is_done_anyway_are_taken():
     layer = Conv2D(2, 3, data_format="channels_last", dilation_rate=(1, 1), groups=1)
     assert (layer.filters, layer.window) == (2, Conv2D(2, 3).window)
+    Conv2D(2, 3, dilation_rate=[1, 1])
 
 
 def test_no_images_have_no_outputs_and_no_gradients():

@@ -312,6 +312,26 @@ MISTAKES = {
     # compile
     "compile without a loss": (lambda: built().compile("sgd"), TypeError, r"needs both, as in compile\(optimizer="),
     "an unknown loss": (lambda: compile_(built(), loss="mse"), ValueError, "loss='mse' is not known; choose one of"),
+    "binary cross-entropy": (
+        lambda: compile_(built(), loss="binary_crossentropy"),
+        ValueError,
+        r"loss='binary_crossentropy' is not known; .*\. Two classes are a Dense\(2, activation=\"softmax\"\)",
+    ),
+    "squared errors": (
+        lambda: compile_(built(), loss="mse"),
+        ValueError,
+        r"tinynet learns to tell classes apart, not to predict numbers",
+    ),
+    "binary cross-entropy as a class": (
+        lambda: tinynet.losses.BinaryCrossentropy,
+        ImportError,
+        r"tinynet has no BinaryCrossentropy in tinynet\.losses; it has .*\. Two classes are",
+    ),
+    "binary cross-entropy as a function": (
+        lambda: tinynet.losses.binary_crossentropy,
+        AttributeError,
+        r"tinynet has no binary_crossentropy in tinynet\.losses; it has .*\. Two classes are",
+    ),
     "loss and optimizer swapped": (
         lambda: built().compile("sparse_categorical_crossentropy", "sgd"),
         ValueError,
@@ -533,7 +553,7 @@ MISTAKES = {
         "loss_and_gradients: x has 6",
     ),
     # Arguments of the verbs
-    "no epochs": (lambda: fit(epochs=0), ValueError, "fit: epochs must be at least 1, got 0"),
+    "fewer than no epochs": (lambda: fit(epochs=-1), ValueError, "fit: epochs must be at least 0, got -1"),
     "half an epoch": (lambda: fit(epochs=0.5), TypeError, "fit: epochs must be an integer, got 0.5"),
     "a negative first epoch": (lambda: fit(initial_epoch=-1), ValueError, "initial_epoch must be at least 0, got -1"),
     "no batch": (lambda: fit(batch_size=0), ValueError, "fit: batch_size must be at least 1, got 0"),

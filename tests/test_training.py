@@ -332,6 +332,16 @@ def test_initial_epoch_goes_on_counting():
     assert mlp().fit(X, Y, epochs=3, initial_epoch=3, verbose=0).history == {}
 
 
+@pytest.mark.parametrize("verbose", [0, 1, 2])
+def test_no_epochs_teach_nothing(verbose, capsys):
+    model, diary = mlp(), Diary()
+    history = model.fit(X, Y, epochs=0, validation_data=(X, Y), verbose=verbose, callbacks=diary)
+    assert (history.epoch, history.history) == ([], {})
+    assert diary.calls == ["train begins", "train ends"]
+    assert_same_weights(model, mlp())
+    assert capsys.readouterr().out == ""
+
+
 def test_two_fits_are_one_longer_fit():
     twice, once = mlp(momentum=0.5), mlp(momentum=0.5)
     twice.fit(X, Y, epochs=2, verbose=0)
@@ -945,7 +955,7 @@ def test_the_summary_counts_parameters(capsys):
         {"x": X[:0], "y": Y[:0]},
         {"y": Y[:-1]},
         {"y": Y + 1},
-        {"epochs": 0},
+        {"epochs": -1},
         {"batch_size": 0},
         {"verbose": 3},
         {"callbacks": ["stop"]},

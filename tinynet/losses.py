@@ -241,6 +241,23 @@ _BY_FUNCTION: dict[Callable[..., Any], type[Loss]] = {
 }
 
 
+_TWO_CLASSES = (
+    'Two classes are a Dense(2, activation="softmax") at the end, with labels 0 and 1 for '
+    '"sparse_categorical_crossentropy".'
+)
+_NO_NUMBERS = "tinynet learns to tell classes apart, not to predict numbers."
+_HINTS = {
+    "binary_crossentropy": _TWO_CLASSES,
+    "BinaryCrossentropy": _TWO_CLASSES,
+    "mse": _NO_NUMBERS,
+    "mae": _NO_NUMBERS,
+    "mean_squared_error": _NO_NUMBERS,
+    "mean_absolute_error": _NO_NUMBERS,
+    "MeanSquaredError": _NO_NUMBERS,
+    "MeanAbsoluteError": _NO_NUMBERS,
+}
+
+
 def get_loss(loss: str | Loss | type[Loss] | Callable[..., Any]) -> Loss:
     """The loss for a name, a class, an instance, or one of the two functions of this module.
 
@@ -253,7 +270,7 @@ def get_loss(loss: str | Loss | type[Loss] | Callable[..., Any]) -> Loss:
     if isinstance(loss, type) and issubclass(loss, Loss):
         return loss()
     if isinstance(loss, str):
-        check_choice("compile", "loss", loss, LOSSES)
+        check_choice("compile", "loss", loss, LOSSES, hints=_HINTS)
         return LOSSES[loss]()
     if callable(loss) and loss in _BY_FUNCTION:
         return _BY_FUNCTION[loss]()
@@ -271,4 +288,4 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    refuse_keras_name(__name__, name, __all__)
+    refuse_keras_name(__name__, name, __all__, hints=_HINTS)

@@ -204,7 +204,8 @@ class Sequential(Network):
             y: one-hot (n, classes) or integers (n,), as the loss says. It may not be left out: the default is for an
                 error that says so, here and in the other verbs.
             batch_size: samples for each step of the optimizer; 32 by default.
-            epochs: the number of the last epoch; how often to go through the data, if ``initial_epoch`` is 0.
+            epochs: the number of the last epoch; how often to go through the data, if ``initial_epoch`` is 0. Where it
+                is not above ``initial_epoch``, nothing is learnt, and the History is empty.
             verbose: 0 silent; 1 or "auto" a progress bar (in a terminal or a notebook) and a line an epoch; 2 a line
                 an epoch.
             callbacks: see ``tinynet.callbacks``.
@@ -223,7 +224,7 @@ class Sequential(Network):
         reject_arguments("fit", unsupported, only=_FIT_ONLY, hints=_FIT_HINTS)
         batch_size = 32 if batch_size is None else check_int("fit", "batch_size", batch_size)
         initial_epoch = check_int("fit", "initial_epoch", initial_epoch, minimum=0)
-        epochs = check_int("fit", "epochs", epochs)
+        epochs = check_int("fit", "epochs", epochs, minimum=0)
         check_verbose("fit", verbose)
         shuffle = check_flag("fit", "shuffle", shuffle)
         if validation_split is not None:

@@ -11,12 +11,20 @@ import numpy as np
 import numpy.typing as npt
 
 
-def check_choice(owner: str, argument: str, value: object, choices: Iterable[object]) -> None:
-    """Raise ValueError unless ``value`` is one of ``choices``."""
+def check_choice(
+    owner: str,
+    argument: str,
+    value: object,
+    choices: Iterable[object],
+    *,
+    hints: Mapping[str, str] | None = None,
+) -> None:
+    """Raise ValueError unless ``value`` is one of ``choices``; ``hints`` maps a value to what to use instead."""
     choices = list(choices)
     if not any(value is choice or (isinstance(value, str) and value == choice) for choice in choices):
         allowed = ", ".join(repr(choice) for choice in choices)
-        raise ValueError(f"{owner}: {argument}={value!r} is not known; choose one of {allowed}.")
+        hint = f" {hints[value]}" if hints and isinstance(value, str) and value in hints else ""
+        raise ValueError(f"{owner}: {argument}={value!r} is not known; choose one of {allowed}.{hint}")
 
 
 def check_int(owner: str, argument: str, value: Any, *, minimum: int = 1) -> int:
@@ -96,13 +104,14 @@ def reject_arguments(
 ) -> None:
     """Refuse keyword arguments by name: Keras ones that tinynet lacks, and ones that nobody knows.
 
-    ``only`` maps a Keras argument to the values that say what tinynet does anyway; these pass.
+    ``only`` maps a Keras argument to the values that say what tinynet does anyway; these pass, and lists as tuples.
     ``hints`` maps an argument to what to use instead.
     """
     for name, value in arguments.items():
         hint = f" {hints[name]}" if hints and name in hints else ""
         if only and name in only:
-            if any(type(value) is type(allowed) and value == allowed for allowed in only[name]):
+            same = [value, tuple(value)] if isinstance(value, list) else [value]
+            if any(type(given) is type(allowed) and given == allowed for given in same for allowed in only[name]):
                 continue
             allowed = " or ".join(repr(choice) for choice in only[name])
             raise ValueError(f"{owner}: {name}={value!r} is not supported by tinynet, only {allowed}.{hint}")
