@@ -69,7 +69,11 @@ def not_negative(text: str) -> int:
 
 @contextlib.contextmanager
 def dask_client(scheduler: str | None) -> Iterator[Any]:
-    """A connection to the Dask scheduler at an address, or to one that is started here with two workers."""
+    """A connection to the Dask scheduler at an address, or to one that is started here with two workers.
+
+    Raises:
+        ConnectionError: there is no scheduler at this address.
+    """
     try:
         from distributed import Client, LocalCluster
     except ImportError:
@@ -78,7 +82,11 @@ def dask_client(scheduler: str | None) -> Iterator[Any]:
         if scheduler is None:
             cluster = LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None)
             scheduler = stack.enter_context(cluster).scheduler_address
-        yield stack.enter_context(Client(scheduler))
+        try:
+            client = stack.enter_context(Client(scheduler))
+        except (OSError, ValueError) as error:  # nobody answers, or it is no address
+            raise ConnectionError(f"no Dask scheduler at {scheduler!r}, an address such as tcp://host:8786") from error
+        yield client
 
 
 def run_on_dask(search: GridSearchCV, x: np.ndarray, y: np.ndarray, client: Any) -> None:
@@ -115,7 +123,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     search = make_search(options.epochs, options.seed)
     fits = len(LEARNING_RATES) * FOLDS
     with contextlib.ExitStack() as stack:
-        client = None if options.without_dask else stack.enter_context(dask_client(options.scheduler))
+        client = None
+        if not options.without_dask:
+            try:
+                client = stack.enter_context(dask_client(options.scheduler))
+            except ConnectionError as error:
+                parser.error(f"--scheduler: {error}")
         place = "in this process" if client is None else f"on {len(client.scheduler_info()['workers'])} Dask workers"
         print(f"{fits} fits {place}, each on {len(x) * (FOLDS - 1) // FOLDS:,} of {len(x):,} digits ...", flush=True)
         start = time.perf_counter()

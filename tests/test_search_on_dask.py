@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+dask = pytest.importorskip("dask")
 pytest.importorskip("distributed")
 pytestmark = pytest.mark.trains_for_long
 
@@ -124,6 +125,16 @@ def test_options_that_cannot_be_are_refused(options: list[str], message: str, ex
     with pytest.raises(SystemExit):
         example.main(["--without-dask", *options])
     assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("address", ["nope", "tcp://127.0.0.1:9", "nope://127.0.0.1:9"])
+def test_an_address_without_a_scheduler_is_refused(address: str, example: ModuleType, capsys: Any):
+    soon = dask.config.set({"distributed.comm.timeouts.connect": "0.5s"})
+    with soon, pytest.raises(SystemExit) as caught:
+        example.main(["--scheduler", address, *SMALL])
+    assert caught.value.code == 2
+    told = capsys.readouterr().err.splitlines()[-1]
+    assert f"--scheduler: no Dask scheduler at '{address}', an address such as tcp://host:8786" in told
 
 
 def test_without_dask_installed_the_example_says_what_to_install(example: ModuleType, monkeypatch: pytest.MonkeyPatch):
