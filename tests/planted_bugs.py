@@ -29,7 +29,7 @@ TESTS = """
     test_activations.py test_dense.py test_conv2d.py test_max_pooling2d.py test_average_pooling2d.py test_losses.py
     test_sgd.py test_adam.py test_initializers.py test_metrics.py test_utils.py test_kernels.py test_convolution.py
     test_pooled_gradient.py test_properties.py test_gradient_check.py test_training.py test_contract.py test_errors.py
-    test_plan.py test_passes.py test_program.py test_products.py test_evaluation.py
+    test_plan.py test_passes.py test_program.py test_products.py test_evaluation.py test_parallel.py
 """
 
 
