@@ -58,7 +58,7 @@ def convolve(x: Array, W: Array, b: Array, y: Array, s_h: int, s_w: int, pads: A
         if room.size:
             pad(x, first, first + chunk, pads, room)
             source = room
-        if are_few:
+        if FEW and are_few:  # where it is 0, what follows is not even compiled
             sizes, next_row = (uint(chunk), uint(out_h), uint(out_w)), uint(s_h) * row
             _by_position(source, sizes, uint(size), next_row, runs, row, run, is_thin, weights, bias, smallest, target)
             continue

@@ -178,11 +178,11 @@ class Code:
             build.branch(end)
         build.position_at_end(end)
 
-    def call(self, name: str, returns: Any, *args: Any, fastmath: Sequence[str] = ()) -> Any:
+    def call(self, name: str, returns: Any, *args: Any) -> Any:
         """Call one of LLVM's intrinsic functions."""
         function = ir.FunctionType(returns, [arg.type for arg in args])
         intrinsic_ = cgutils.get_or_insert_function(self.builder.module, function, f"llvm.{name}")  # type: ignore[no-untyped-call]
-        return self.builder.call(intrinsic_, args, fastmath=fastmath)
+        return self.builder.call(intrinsic_, args)
 
 
 class Vector:
@@ -247,9 +247,7 @@ class Vector:
 
     def _lanes_from(self, vector: Any, first: int, count: int) -> Any:
         """A vector of ``count`` lanes of another one, from lane ``first`` on; after its last one come any."""
-        numbers = [min(first + i, self.lanes - 1) for i in range(count)]
-        order = ir.Constant(ir.VectorType(ir.IntType(32), count), numbers)
-        return self.code.builder.shuffle_vector(vector, vector, order)
+        return self.code.shuffle(vector, vector, [min(first + i, self.lanes - 1) for i in range(count)])
 
     def _place(self, pointer: Any, index: Any, type_: Any) -> Any:
         build = self.code.builder
