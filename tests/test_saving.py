@@ -234,6 +234,21 @@ def test_lists_in_one_another_are_no_way_to_exhaust_the_reader(tmp_path):
         construct({"class": "Grid", "arguments": {"sizes": deep[0]}}, Layer, {"Grid": Grid})
 
 
+@pytest.mark.parametrize("levels", range(17, 24))
+@pytest.mark.parametrize("inside", [0.5, L2(0.5)])
+def test_what_lies_deeper_than_a_file_may_go_is_not_saved(tmp_path, inside, levels):
+    for _ in range(levels):
+        inside = [inside]
+    model = Sequential([Input((4,)), Grid(inside)])
+    try:
+        model.save(tmp_path / "model")
+    except TypeError:
+        assert levels > 18
+    else:
+        load_model(tmp_path / "model", custom_objects={"Grid": Grid})
+        assert levels < 21
+
+
 class Draws(Initializer):
     def draw(self, shape, rng):
         return rng.standard_normal(shape)
@@ -248,6 +263,19 @@ class L1(Regularizer):
 
     def gradient(self, W):
         return self.l1 * np.sign(W)
+
+
+def test_an_initializer_within_itself_is_refused_by_name(tmp_path):
+    class Inner(Draws):
+        def __init__(self, inner=None):
+            super().__init__()
+            self.inner = inner
+
+    endless = Inner()
+    endless.inner = endless
+    model = Sequential([Input((4,)), Dense(3, kernel_initializer=endless)])
+    with pytest.raises(TypeError, match=r"Dense: kernel_initializer: .* cannot be saved"):
+        model.save(tmp_path / "model")
 
 
 class Halves(schedules.LearningRateSchedule):

@@ -28,7 +28,7 @@ def vecmat(x: Array, W: Array, b: Array, y: Array, least: float) -> None:
     """Twin: ``reference.vecmat``. The rows of W, each times a number of x, are added up ROWS_AT_ONCE at a time.
 
     A large W is read from memory, and that is what takes the time. So the rows for which x has a zero are left out, as
-    half of them are after a ReLU: NaN and infinity show only in the others.
+    many have after a ReLU, and most in an image of a digit: NaN and infinity show only in the others.
     """
     size, columns, smallest = uint(W.shape[0]), uint(W.shape[1]), y.dtype.type(least)
     numbers, weights, target = flat(x), flat(W), flat(y)

@@ -63,8 +63,8 @@ def parameters_of(kind: type[Any]) -> list[str]:
     return [parameter.name for parameter in parameters if parameter.kind is not parameter.VAR_KEYWORD]
 
 
-def describe(thing: Any) -> dict[str, Any]:
-    """An object as data.
+def describe(thing: Any, depth: int = 0) -> dict[str, Any]:
+    """An object as data; ``depth`` is how many others it is in, as in ``construct``.
 
     Raises:
         TypeError: its constructor takes an argument that it does not keep, or that is no data.
@@ -88,22 +88,23 @@ def describe(thing: Any) -> dict[str, Any]:
                 f"{thing} cannot be saved: it does not keep its argument {name!r} as an attribute of that name."
             ) from None
         try:
-            arguments[name] = _encode(value)
+            arguments[name] = _encode(value, depth + 1)
             _check(arguments[name], kind, name)
         except (TypeError, ValueError) as error:
             raise type(error)(f"{kind.__name__}: {name}: {error}") from None
     return {"class": kind.__name__, "arguments": arguments}
 
 
-def _encode(value: Any, depth: int = 0) -> Any:
+def _encode(value: Any, depth: int) -> Any:
     if value is None or isinstance(value, (bool, int, float, str)):
         return value
-    if isinstance(value, (list, tuple)) and depth <= MAX_DEPTH:
-        return [_encode(item, depth + 1) for item in value]
     if type(value) in _ACTIVATION_NAMES:  # as an argument; it is a layer of its own elsewhere
         return _ACTIVATION_NAMES[type(value)]
-    if KNOWN.get(type(value).__name__) is type(value) or isinstance(value, _PARTS):
-        return describe(value)
+    if depth <= MAX_DEPTH:
+        if isinstance(value, (list, tuple)):
+            return [_encode(item, depth + 1) for item in value]
+        if KNOWN.get(type(value).__name__) is type(value) or isinstance(value, _PARTS):
+            return describe(value, depth)
     raise TypeError(f"{_short(value)} cannot be saved.")
 
 
