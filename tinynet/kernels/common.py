@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numba.core import cgutils
 
-from tinynet.kernels.arrays import empty, flat
+from tinynet.kernels.arrays import LINE, empty, flat
 from tinynet.kernels.settings import PITCH, Array, inline, uint
 from tinynet.kernels.vectors import Code, Vector, compiled_as
 
@@ -36,6 +36,16 @@ def copy_run(source: Array, s: Any, count: Any, target: Array, t: Any) -> None:
     """Copy ``count`` numbers from source[s] on to target[t] on."""
     for r in range(count):
         target[t + r] = source[s + r]
+
+
+def _write_fetch_run(code: Code, x: Any, start: Any, count: Any) -> None:
+    with code.loop(code.integer(0), count, LINE // code.bytes) as i:
+        code.fetch(x, code.builder.add(start, i))
+
+
+@compiled_as(_write_fetch_run)
+def fetch_run(x: Array, start: Any, count: Any) -> None:
+    """Begin to bring ``count`` numbers from x[start] on into the fastest cache. They need not exist."""
 
 
 def _write_transpose(

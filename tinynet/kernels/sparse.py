@@ -1,4 +1,8 @@
-"""The gradients of a convolution where one factor is mostly zeros, which cost nothing."""
+"""The gradients of a convolution where one factor is mostly zeros, which cost nothing.
+
+While an image is read, part by part, as much of the next one is fetched into the cache each time: an image is so little
+that the processor's own guesses come too late.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from tinynet.kernels.arrays import empty, flat
-from tinynet.kernels.common import copy_run, list_starts, pad, to_pitch, zeroed
+from tinynet.kernels.common import copy_run, fetch_run, list_starts, pad, to_pitch, zeroed
 from tinynet.kernels.settings import PITCH, VECTOR_BYTES, Array, inline, jit, short_jit, uint
 from tinynet.kernels.vectors import Code, compiled_as
 
@@ -55,8 +59,9 @@ def sum_patches(
     places = empty(at_a_time * filters, np.uintp)
     values = empty(at_a_time * filters, dy.dtype)
     ends = empty(filters, np.uintp)
+    of_image = uint(numbers * filters)
     for image in range(n):
-        g = uint(image * numbers * filters)
+        g = uint(image) * of_image
         images, start = (room, uint(0)) if is_copied else (source, uint(image * h * w * c))
         if x_argmax.size:
             _unpool(x, x_argmax, image, uint((top * padded_w + left) * c), pixel_starts, room)
@@ -66,7 +71,7 @@ def sum_patches(
             pad(x, image, image + 1, pads, room)
         for begin in range(0, numbers, at_a_time):
             stop = uint(min(begin + at_a_time, numbers))
-            _list_by_filter(gradient, g, position, starts, uint(begin), stop, corners, values, ends)
+            _list_by_filter(gradient, g, of_image, position, starts, uint(begin), stop, corners, values, ends)
             for part in range(uint(2) if rest else uint(1)):
                 channels = rest if part else whole
                 run, row = uint(k_w) * channels, uint(padded_w) * channels
@@ -87,6 +92,7 @@ def sum_patches(
 def _list_by_filter(
     gradient: Array,
     g: Any,
+    of_image: Any,
     position: Array,
     starts: Array,
     begin: Any,
@@ -97,13 +103,16 @@ def _list_by_filter(
 ) -> None:
     """List which numbers of a gradient are not zero, and where their patches start, one filter after another.
 
-    These are the numbers ``begin`` to ``stop`` of an image, whose first is gradient[g]. The list of a filter ends at
-    ends[filter], where that of the next one begins. (Without a branch: every number is written to the end of the list,
-    and the end moves on where it was not zero.)
+    These are the numbers ``begin`` to ``stop`` of an image of ``of_image`` numbers, whose first is gradient[g]. The
+    list of a filter ends at ends[filter], where that of the next one begins. (Without a branch: every number is written
+    to the end of the list, and the end moves on where it was not zero.)
     """
-    filters, end = uint(len(ends)), uint(0)
+    filters, count, end = uint(len(ends)), stop - begin, uint(0)
     for f in range(filters):
         i = g + begin * filters + f
+        later = g + of_image + begin * filters + f * count
+        fetch_run(gradient, later, count)
+        fetch_run(position, later, count if len(position) else uint(0))
         for q in range(begin, stop):
             value = gradient[i]
             corners[end] = starts[uint(position[i]) if len(position) else q]
@@ -120,9 +129,12 @@ def _unpool(numbers: Array, argmax: Array, image: Any, corner: Any, starts: Arra
     The pixel of argmax 0 begins at room[corner], and the others ``starts`` further on.
     """
     source, place, c = flat(numbers), flat(argmax), uint(numbers.shape[3])
+    pixels = uint(numbers.shape[1] * numbers.shape[2])
     room[:] = 0
-    g = uint(image) * uint(numbers.shape[1] * numbers.shape[2]) * c
-    for _ in range(numbers.shape[1] * numbers.shape[2]):
+    g = uint(image) * pixels * c
+    for _ in range(pixels):
+        fetch_run(source, g + pixels * c, c)
+        fetch_run(place, g + pixels * c, c)
         for channel in range(corner, corner + c):
             room[starts[uint(place[g])] + channel] = source[g]
             g += uint(1)
@@ -137,6 +149,7 @@ def _pad_apart(x: Array, image: int, pads: Any, whole: Any, room: Array) -> None
     s, after = uint(image * h * w * c), uint((top + h + bottom) * (left + w + right)) * whole
     for i in range(h):
         pixel = uint((top + i) * (left + w + right) + left)
+        fetch_run(source, s + uint(h * w * c), uint(w * c))
         for t in range(pixel, pixel + uint(w)):
             copy_run(source, s, whole, room, t * whole)
             copy_run(source, s + whole, rest, room, after + t * rest)
@@ -231,6 +244,9 @@ def _list_by_position(
     for q in range(uint(len(ends))):
         ends[q] = q * filters
     for f in range(filters):
+        later = (uint(image + 1) * filters + f) * numbers
+        fetch_run(gradient, later, numbers)
+        fetch_run(position, later, numbers if is_pooled else uint(0))
         g = uint(image) * numbers * filters + f
         for q in range(numbers):
             p, value = uint(position[g]) if is_pooled else q, gradient[g]

@@ -98,7 +98,8 @@ class Code:
     def fetch(self, pointer: Any, index: Any) -> None:
         """Begin to bring pointer[index] into the fastest cache; it need not exist."""
         settings = [ir.Constant(ir.IntType(32), number) for number in (0, 3, 1)]  # for reading, the cache, of data
-        self.call("prefetch.p0", ir.VoidType(), self.builder.gep(pointer, [index]), *settings)
+        place = self.builder.bitcast(self.builder.gep(pointer, [index]), ir.IntType(8).as_pointer())
+        self.call("prefetch.p0", ir.VoidType(), place, *settings)
 
     def at_least(self, least: Any, value: Any) -> Any:
         """A vector, but ``least`` (a vector, too) where it is below that; NaN stays NaN."""
