@@ -9,7 +9,7 @@ estimators, joblib can send each of the search's fits to Dask. Each fit trains o
 cores busy. The functions in ``tinynet.kernels`` are compiled, or read from Numba's cache, in the first fit of each
 worker; later fits find them in memory.
 
-Needs ``pip install 'tinynet[dask]'``, except with ``--without-dask``.
+Needs ``pip install -e '.[dask]'``, except with ``--without-dask``.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ def dask_client(scheduler: str | None) -> Iterator[Any]:
     try:
         from distributed import Client, LocalCluster
     except ImportError:
-        raise SystemExit("Dask is missing: pip install 'tinynet[dask]', or run with --without-dask.") from None
+        raise SystemExit("Dask is missing: pip install -e '.[dask]', or run with --without-dask.") from None
     with contextlib.ExitStack() as stack:
         if scheduler is None:
             cluster = LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None)

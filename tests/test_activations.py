@@ -8,6 +8,7 @@ from tinynet.layers import (
     Conv2D,
     Dense,
     Flatten,
+    Input,
     Layer,
     Linear,
     ReLU,
@@ -189,6 +190,7 @@ def test_flatten_lays_a_sample_out_row_by_row_and_back():
         (lambda: Activation(max), TypeError, "activation must be one of 'relu'.* got <built-in function max>"),
         (lambda: Activation(ReLU), TypeError, "activation must be one of 'relu'"),
         (lambda: Activation(Dense(3)), TypeError, "activation must be one of 'relu'"),
+        (lambda: Activation(Input((3,))), TypeError, r"activation must be one of .* got <.*Input"),
         (lambda: Softmax(axis=0), ValueError, "axis=0 is not supported by tinynet, only -1"),
         (lambda: Softmax(axis=1), ValueError, "axis=1 is not supported by tinynet, only -1"),
         (lambda: ReLU(negative_slope=0.1), ValueError, "negative_slope=0.1 is not supported by tinynet, only"),
@@ -213,10 +215,16 @@ def test_keras_arguments_of_relu_are_taken_where_they_say_what_is_done_anyway(op
 
 def test_an_activation_derived_from_relu_is_not_taken_for_it():
     class Leaky(ReLU):
+        def __init__(self, slope=0.1):
+            super().__init__()
+            self.slope = slope
+
         def forward(self, x):
             x = self.check_input(x)
-            return np.where(x > 0, x, x / 2), x
+            return np.where(x > 0, x, x * self.slope), x
 
-    dense = Dense(2, activation=Leaky(), kernel_initializer="ones")
-    dense.build((2,), np.random.default_rng(0))
-    np.testing.assert_array_equal(dense.forward(np.array([[1.0, -3.0]]))[0], [[-1, -1]])
+    leaky = Leaky(0.5)
+    for units in (2, 3):  # one activation may be given to several layers
+        dense = Dense(units, activation=leaky, kernel_initializer="ones")
+        dense.build((2,), np.random.default_rng(0))
+        np.testing.assert_array_equal(dense.forward(np.array([[1.0, -3.0]]))[0], [[-1] * units])

@@ -123,6 +123,16 @@ def test_history_keeps_what_callbacks_add_to_the_logs():
     assert mlp().fit(X, Y, epochs=2, verbose=0, callbacks=[Says(extra=[1.0, 2.0])]).history["extra"] == [1.0, 2.0]
 
 
+def test_a_callback_may_train_meanwhile():
+    model = mlp()
+
+    def train_once(epoch, logs):
+        model.fit(X, Y, verbose=0)
+
+    history = model.fit(X, Y, epochs=3, verbose=0, callbacks=[LambdaCallback(on_epoch_end=train_once)])
+    assert history.epoch == [0, 1, 2]
+
+
 def test_a_lambda_callback_refuses_what_it_does_not_know():
     with pytest.raises(TypeError, match="no argument 'on_epoch_ends'; it has on_batch_begin, "):
         LambdaCallback(on_epoch_ends=print)

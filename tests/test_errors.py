@@ -115,6 +115,16 @@ class Unfinished(Layer):
         pass
 
 
+def with_filters(W) -> Sequential:
+    """The second convolution has been given others."""
+    model = Sequential([Input((8, 8, 1)), Conv2D(2, 3), Conv2D(2, 3, name="next"), Flatten(), Dense(3)])
+    if W is None:
+        del model.layers[1].params["W"]
+    else:
+        model.layers[1].params["W"] = W
+    return model
+
+
 class Scaled(Layer):
     """Forgets the gradient of its parameter."""
 
@@ -227,6 +237,21 @@ MISTAKES = {
         lambda: compile_then(lambda model: model.evaluate(X, Y, verbose=0), without_a_layer()),
         ValueError,
         NO_LONGER_FITS,
+    ),
+    "a list for filters": (
+        lambda: with_filters([1.0]).predict(X),
+        TypeError,
+        "Conv2D 'next': the parameter W must be a float32 or float64 array, as build made it, got list",
+    ),
+    "no filters": (
+        lambda: with_filters(None).predict(X),
+        TypeError,
+        "Conv2D 'next': the parameter W must be a float32 or float64 array, as build made it, got NoneType",
+    ),
+    "filters of two axes": (
+        lambda: with_filters(np.ones((3, 3), np.float32)).predict(X),
+        ValueError,
+        r"Conv2D 'next' was built for W of shape \(3, 3, 2, 2\) and b of shape \(2,\); now there are arrays of",
     ),
     "a metric of the loss's name": (
         lambda: compile_(built(), metrics=[Accuracy("loss")]),

@@ -166,6 +166,33 @@ def test_a_seed_repeats():
     assert str(check_gradients(Bilinear(), (4,), seed=1)) != str(check_gradients(Bilinear(), (4,), seed=2))
 
 
+class Blurred(Layer):
+    """y = x, and in training x * noise; its backward pass there is right for the given factor of 1."""
+
+    random = True
+
+    def __init__(self, factor: float):
+        super().__init__()
+        self.factor = factor
+
+    def make(self, input_shape, rng):
+        return input_shape
+
+    def forward(self, x, rng=None):
+        noise = np.ones_like(x) if rng is None else rng.random(x.shape)
+        return x * noise, (noise, rng is not None)
+
+    def backward(self, dy, cache, *, need_dx=True):
+        noise, in_training = cache
+        return dy * noise * (self.factor if in_training else 1), {}
+
+
+def test_a_random_layer_is_checked_as_in_training():
+    assert check_gradients(Blurred(1.0), (4,)).ok
+    assert not check_gradients(Blurred(7.0), (4,)).ok
+    assert not check_gradients(Sequential([Dense(2), Blurred(7.0)]), (4,)).ok
+
+
 class Noisy(Layer):
     def make(self, input_shape, rng):
         return input_shape

@@ -98,6 +98,17 @@ def test_params_set_on_a_network_become_those_of_its_layers():
     np.testing.assert_array_equal(model.forward(np.ones((1, 2)))[0], [doubled["only/W"].sum(axis=0)])
 
 
+def test_a_layer_that_fails_to_build_is_left_without_a_name():
+    class Fails(Initializer):
+        def draw(self, shape, rng):
+            raise TypeError("no")
+
+    layer = Dense(2, kernel_initializer=Fails())
+    with pytest.raises(TypeError, match="no"):
+        Sequential([Input((2,)), layer])
+    assert layer.name is None
+
+
 def test_layers_may_have_any_names_in_any_order():
     model = Sequential([Input((2,)), *(Dense(2, name=name) for name in ("m", "z", "a"))])
     assert [layer.name for layer in model.layers] == ["m", "z", "a"]

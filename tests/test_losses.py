@@ -7,7 +7,13 @@ import pytest
 from strategies import lay_out
 
 from tinynet import losses
-from tinynet.losses import CategoricalCrossentropy, SparseCategoricalCrossentropy, get_loss, softmax_cross_entropy
+from tinynet.losses import (
+    CategoricalCrossentropy,
+    Loss,
+    SparseCategoricalCrossentropy,
+    get_loss,
+    softmax_cross_entropy,
+)
 
 LOG_2 = math.log(2)
 # Probabilities 1/8, 2/8, 5/8 and 4/8, 2/8, 2/8
@@ -105,6 +111,12 @@ def test_classes_that_do_not_fit_the_logits_are_refused(logits, classes, message
         softmax_cross_entropy(logits, classes)
     with pytest.raises(ValueError, match=f"^softmax_cross_entropy takes .*{message}"):
         SparseCategoricalCrossentropy().value_and_gradient(logits, classes)
+
+
+def test_lists_do_as_well_as_arrays():
+    values, gradient = softmax_cross_entropy([[0.0, 0.0]], [1])
+    np.testing.assert_allclose(values, [np.log(2)])
+    np.testing.assert_allclose(gradient, [[0.5, -0.5]])
 
 
 def test_nan_logits_give_a_nan_loss():
@@ -242,6 +254,8 @@ def test_a_loss_can_be_named_in_four_ways(loss):
         ("mse", ValueError, "loss='mse' is not known; choose one of 'categorical_crossentropy', 'sparse_"),
         (3, TypeError, "loss must be one of categorical_crossentropy.*got 3"),
         (max, TypeError, "loss must be one of categorical_crossentropy"),
+        (Loss, TypeError, "loss must be one of categorical_crossentropy.*got <class 'tinynet.losses.Loss'>"),
+        (Loss(), TypeError, "loss must be one of categorical_crossentropy"),
     ],
 )
 def test_unknown_losses_are_refused(loss, error, message):

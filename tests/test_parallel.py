@@ -273,15 +273,20 @@ def _report_blas_threads(connection) -> None:
         connection.send(blas_threads())
 
 
+def _report_blas_threads_at_first(connection) -> None:
+    connection.send(blas_threads())
+
+
 @pytest.mark.skipif("fork" not in multiprocessing.get_all_start_methods(), reason="this system cannot fork")
-def test_a_child_forked_in_the_middle_of_a_batch_holds_blas_itself():
+@pytest.mark.parametrize(("target", "expected"), [(_report_blas_threads, {1}), (_report_blas_threads_at_first, {2})])
+def test_a_child_forked_in_the_middle_of_a_batch_holds_blas_itself_or_not_at_all(target, expected):
     context = multiprocessing.get_context("fork")
     receiver, sender = context.Pipe(duplex=False)
-    child = context.Process(target=_report_blas_threads, args=(sender,))
-    with warnings.catch_warnings(), parallel.single_threaded_blas():
+    child = context.Process(target=target, args=(sender,))
+    with threadpool_limits(2, user_api="blas"), warnings.catch_warnings(), parallel.single_threaded_blas():
         warnings.simplefilter("ignore", DeprecationWarning)  # newer Pythons warn of forking with threads at all
         child.start()
     assert receiver.poll(60), "the child hangs"
-    assert receiver.recv() == {1}
+    assert receiver.recv() == expected
     child.join(60)
     assert child.exitcode == 0

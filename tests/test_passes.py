@@ -446,6 +446,14 @@ def test_programs_are_made_for_a_few_sizes_at_a_time():
     assert 0 < len(model.plan._programs) <= 8
 
 
+def test_paces_are_kept_for_some_sizes_at_a_time():
+    model = pooled()
+    model.predict(digits(1), batch_size=1)
+    paces = [model.plan.pace_of("train", n) for n in range(1000)]
+    assert model.plan.pace_of("train", 999) is paces[-1]
+    assert 0 < len(model.plan.paces) <= 64
+
+
 def test_after_a_dense_gradient_some_shards_of_that_size_go_layer_by_layer_at_once(monkeypatch):
     monkeypatch.setattr("tinynet.plan.TRIED_AGAIN", 3)
     model, x, classes = pooled(), np.ones((40, 8, 8, 1), np.float32), classes_for(40, 3)

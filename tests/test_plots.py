@@ -237,6 +237,13 @@ def test_colour_images_of_any_range_are_shown_within_it():
     assert np.allclose(shown * np.ptp(colours) + colours.min(), colours)
 
 
+def test_bad_columns_are_refused_by_the_name_of_the_plot():
+    with pytest.raises(ValueError, match=r"^plot_images: columns must be at least 1, got 0"):
+        plots.plot_images(np.zeros((4, 8, 8)), columns=0)
+    with pytest.raises(ValueError, match=r"^plot_mistakes: columns must be at least 1, got 0"):
+        plots.plot_mistakes(np.zeros((1, 8, 8)), [0], [[0.2, 0.8]], columns=0)
+
+
 @pytest.mark.parametrize(("count", "columns"), [(1, 1), (4, 2), (12, 4), (20, 5), (25, 5), (7, 4), (30, 6)])
 def test_grids_are_full_where_they_can_be(count: int, columns: int):
     figure = plots.plot_images(IMAGES[:count])

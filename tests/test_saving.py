@@ -249,6 +249,11 @@ def test_what_lies_deeper_than_a_file_may_go_is_not_saved(tmp_path, inside, leve
         assert levels < 21
 
 
+def test_objects_of_ones_own_are_classes(tmp_path):
+    with pytest.raises(TypeError, match=r"load_model: custom_objects\['Grid'\] must be a class, got 3"):
+        load_model(tmp_path / "model", custom_objects={"Grid": 3})
+
+
 class Draws(Initializer):
     def draw(self, shape, rng):
         return rng.standard_normal(shape)

@@ -139,5 +139,5 @@ def test_an_address_without_a_scheduler_is_refused(address: str, example: Module
 
 def test_without_dask_installed_the_example_says_what_to_install(example: ModuleType, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setitem(sys.modules, "distributed", None)
-    with pytest.raises(SystemExit, match=r"pip install 'tinynet\[dask\]'"):
+    with pytest.raises(SystemExit, match=r"pip install -e '\.\[dask\]'"):
         example.main(SMALL)

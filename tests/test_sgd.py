@@ -125,6 +125,7 @@ def test_the_rate_can_be_read_and_set():
         ({"w": np.ones(2), "c": np.ones(1)}, r"gradients for \['c', 'w'\], but parameters \['b', 'w'\]"),
         ({"w": np.ones(2), "b": np.ones((1, 1))}, r"b has shape \(1,\), its gradient \(1, 1\)"),
         ({"w": np.ones(2), "b": np.ones(())}, r"b has shape \(1,\), its gradient \(\)"),
+        ({"w": np.ones(2), "b": [1.0]}, r"b has shape \(1,\), its gradient is no array, but list"),
     ],
 )
 def test_gradients_that_do_not_fit_are_refused_before_anything_moves(grads, message):
@@ -133,6 +134,11 @@ def test_gradients_that_do_not_fit_are_refused_before_anything_moves(grads, mess
         sgd.step(params, grads)
     np.testing.assert_array_equal(params["w"], [0, 0])
     assert sgd.iterations == 0
+
+
+def test_a_parameter_that_is_no_array_is_refused():
+    with pytest.raises(TypeError, match=r"SGD\.step: parameters are arrays of float32 or float64, but w is list"):
+        SGD(0.5).step({"w": [1.0, 2.0]}, {"w": np.ones(2)})
 
 
 def test_a_parameter_that_cannot_be_written_is_refused_before_anything_moves():
@@ -150,6 +156,7 @@ def test_a_parameter_that_cannot_be_written_is_refused_before_anything_moves():
         ({"learning_rate": -0.1}, ValueError, "learning_rate must be finite and at least 0, got -0.1"),
         ({"learning_rate": math.nan}, ValueError, "learning_rate must be finite and at least 0, got nan"),
         ({"learning_rate": math.inf}, ValueError, "learning_rate must be finite"),
+        ({"learning_rate": 10**400}, ValueError, "learning_rate must be finite, got an integer too large for a float"),
         ({"learning_rate": "0.1"}, TypeError, "learning_rate must be a number, got '0.1'"),
         ({"learning_rate": None}, TypeError, "learning_rate must be a number, got None"),
         ({"momentum": 1.5}, ValueError, "momentum must be finite and between 0 and 1, got 1.5"),

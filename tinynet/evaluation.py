@@ -41,7 +41,7 @@ def evaluate(model: Sequential, x: Array, classes: Array, batch_size: int, callb
         cut = [shards(model, rows) for _, rows in group]
         plan = plan_of(model)
         run_shards = functools.partial(_evaluate_shards, model, plan, x, classes)
-        pieces, pace = list(itertools.chain(*cut)), plan.paces["evaluate", batch_size]
+        pieces, pace = list(itertools.chain(*cut)), plan.pace_of("evaluate", batch_size)
         with parallel.single_threaded_blas():
             results = itertools.chain(*run_all(run_shards, pieces, model.num_threads, pace))
         for (number, rows), own in zip(group, cut, strict=True):
@@ -88,7 +88,8 @@ def predict(model: Sequential, x: Array, batch_size: int, callbacks: CallbackLis
             callbacks.on_predict_batch_begin(number, {})
         plan = plan_of(model)
         run_shards = functools.partial(_predict_shards, model, plan, x, outputs)
-        pieces, pace = [shard for _, rows in group for shard in shards(model, rows)], plan.paces["predict", batch_size]
+        pieces = [shard for _, rows in group for shard in shards(model, rows)]
+        pace = plan.pace_of("predict", batch_size)
         with parallel.single_threaded_blas():
             run_all(run_shards, pieces, model.num_threads, pace)
         for number, rows in group:

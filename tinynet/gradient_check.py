@@ -155,7 +155,8 @@ def check_gradients(
 
     The layer may be any object with ``build``, ``forward``, ``backward`` and ``params``; a ``Sequential`` is one. It is
     not changed: the check works on a float64 copy, which it builds if need be. Initial weights that are all zero or
-    all equal hide mistakes, so give the layer others first.
+    all equal hide mistakes, so give the layer others first. A random layer is checked as in training, with the same
+    draws each time.
 
     Where a difference crosses a kink, a smaller step is taken; where there is a kink on the very spot, there is no
     derivative, and the entry or direction is skipped.
@@ -194,15 +195,21 @@ def check_gradients(
     rng = np.random.default_rng(check_int("check_gradients", "seed", seed, minimum=0))
     tolerance = check_number("check_gradients", "tolerance", tolerance, low=0)
     twin, x = _float64_copy(layer, input_shape, x, check_int("check_gradients", "batch_size", batch_size), rng)
-    y, cache = twin.forward(x)
-    if not np.array_equal(y, twin.forward(x)[0], equal_nan=True):
+    is_random = getattr(twin, "random", False)
+
+    def forward() -> tuple[Array, Any]:
+        found: tuple[Array, Any] = twin.forward(x, *([np.random.default_rng(seed)] if is_random else []))
+        return found
+
+    y, cache = forward()
+    if not np.array_equal(y, forward()[0], equal_nan=True):
         raise ValueError(f"{layer}: forward gives another output for the same input, so differences mean nothing.")
     dy = rng.standard_normal(y.shape)
     dx, grads = twin.backward(dy, cache)
     _check_contract(layer, x, dx, twin.params, grads)
 
     def loss() -> float:
-        return float((dy * twin.forward(x)[0]).sum())
+        return float((dy * forward()[0]).sum())
 
     noise = NOISE * float(np.abs(dy * y).sum())
     arrays = {"x": (x, dx)} | {key: (param, grads[key]) for key, param in twin.params.items()}

@@ -47,6 +47,7 @@ def softmax_cross_entropy(logits: Array, classes: Array) -> tuple[Array, Array]:
         >>> losses.round(4), dlogits
         (array([0.6931]), array([[ 0.5, -0.5]]))
     """
+    logits, classes = np.asarray(logits), np.asarray(classes)
     if logits.ndim != 2 or not logits.shape[1] or logits.dtype.kind not in "fiub":
         raise ValueError(
             f"softmax_cross_entropy takes logits of shape (n, k), real numbers, got shape {logits.shape} and dtype "
@@ -103,7 +104,7 @@ class Loss:
 
     def check_labels(self, y: npt.ArrayLike, num_classes: int) -> Array:
         """The labels as integers (n,) in 0..num_classes-1; ValueError says what is wrong with others."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} does not define check_labels(y, num_classes).")
 
     def value_and_gradient(self, logits: Array, classes: Array) -> tuple[Array, Array]:
         """The loss of each sample, (n,), and its gradient with respect to that sample's logits, (n, k)."""
@@ -265,9 +266,9 @@ def get_loss(loss: str | Loss | type[Loss] | Callable[..., Any]) -> Loss:
         ValueError: the name is not known; it lists those that are.
         TypeError: the value is none of these.
     """
-    if isinstance(loss, Loss):
+    if isinstance(loss, Loss) and type(loss) is not Loss:
         return loss
-    if isinstance(loss, type) and issubclass(loss, Loss):
+    if isinstance(loss, type) and issubclass(loss, Loss) and loss is not Loss:
         return loss()
     if isinstance(loss, str):
         check_choice("compile", "loss", loss, LOSSES, hints=_HINTS)

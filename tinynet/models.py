@@ -242,14 +242,15 @@ class Sequential(Network):
             elif validation_split:
                 images, classes, *last = data_checks.split_off_validation(images, classes, validation_split)
                 validation = (last[0], last[1])
-        self.history, self.stop_training = History(), False
+        history = self.history = History()
+        self.stop_training = False
         size = len(images), batch_size
         bar = EpochBar(*size)
         before = [bar] if shows_bar(verbose) else []
         after = [EpochLine(*size)] if verbose != 0 else []
         params = {"verbose": verbose, "epochs": epochs, "steps": -(-len(images) // batch_size)}
         with InterruptWatch() as watch, contextlib.closing(bar):
-            told = CallbackList([watch, *before, *given, self.history, *after], self, params)
+            told = CallbackList([watch, *before, *given, history, *after], self, params)
             if validation_data is not None or validation_split:
 
                 def validate() -> dict[str, float]:
@@ -271,7 +272,7 @@ class Sequential(Network):
             if watch.pressed:
                 bar.close()
                 print(watch.report(), file=sys.stderr, flush=True)
-        return self.history
+        return history
 
     # evaluate, predict ---------------------------------------------------------------------------------------------
 

@@ -65,7 +65,7 @@ class Network(Layer):
         if input_shape is not None and (not self.layers or self.output_shape is not None):
             try:
                 layer.build(self.output_shape or input_shape, self.rng)
-            except ValueError:
+            except BaseException:
                 layer.name = name
                 raise
         self.input_shape = input_shape

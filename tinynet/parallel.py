@@ -147,8 +147,10 @@ def _pool(num_threads: int) -> ThreadPoolExecutor:
 
 
 def _forget_threads() -> None:
-    """A forked child has none of its parent's threads."""
+    """A forked child has none of its parent's threads, and none that hold BLAS to one of its own."""
     global _lock, _users
+    if _users:
+        _set_num_threads(_before)
     _pool.cache_clear()
     _lock, _users = threading.Lock(), 0
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import functools
 import math
-from collections import defaultdict
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -32,7 +31,7 @@ from tinynet.program import FinishedProgram
 Array = npt.NDArray[Any]
 Getter = Callable[[str], Any]
 
-MOST_PROGRAMS = 8  # for as many numbers of samples
+MOST_PROGRAMS, MOST_PACES = 8, 64  # that are kept, for as many numbers of samples
 TRIED_AGAIN = 32  # calls after one that was given up
 
 # What a layer's steps are made from, besides its parameters, and the names of these.
@@ -52,7 +51,7 @@ class Plan:
     Attributes:
         steps: none where a layer needs more than kernels.
         dtype: of the parameters.
-        paces: how many threads are soonest done, by what is done with batches and their size.
+        paces: see ``pace_of``.
     """
 
     def __init__(self, network: Network):
@@ -72,7 +71,7 @@ class Plan:
         self._takes_several = self._takes_one and all(map(columns_stay_in_cache, matrices))
         self._programs: dict[Any, Any] = {}
         self._left_out: dict[Any, int] = {}  # calls that are not tried, by the program's key
-        self.paces: defaultdict[tuple[str, int], Pace] = defaultdict(Pace)
+        self.paces: dict[tuple[str, int], Pace] = {}
         self._ends_in_softmax = len(self.steps) > 0 and self.steps[-1].step.kernel is kernels.softmax
         self._up_to_logits = self.steps[:-1] if self._ends_in_softmax else self.steps
         self._goes_back = (
@@ -99,6 +98,15 @@ class Plan:
             if get(name) is not value:
                 return False
         return True
+
+    def pace_of(self, work: str, n: int) -> Pace:
+        """How many threads are soonest done with some work on batches of n samples."""
+        pace = self.paces.get((work, n))
+        if pace is None:
+            if len(self.paces) >= MOST_PACES:
+                self.paces.clear()
+            pace = self.paces[work, n] = Pace()
+        return pace
 
     def takes(self, n: int) -> bool:
         """Whether ``run`` does what ``forward`` would do with n samples."""
@@ -147,8 +155,9 @@ class Plan:
         it: theirs is most likely no different.
         """
         key = (*sizes, "of", batch)
-        if self._left_out.get(key, 0) > 0:
-            self._left_out[key] -= 1
+        left_out = self._left_out.get(key, 0)
+        if left_out > 0:
+            self._left_out[key] = left_out - 1
             return None
         program: Gradients = self._program_for(
             key, lambda: GradientsWriter(self._up_to_logits, self._names, sizes, batch, self.dtype).write()
@@ -163,6 +172,7 @@ class Plan:
         if program is None:
             if len(self._programs) >= MOST_PROGRAMS:
                 self._programs.clear()
+                self._left_out.clear()
             program = self._programs[key] = make()
         return program
 

@@ -234,7 +234,7 @@ def run_batch(model: Sequential, x: Array, classes: Array) -> BatchResult:
     total: BatchResult | None = None
     with parallel.single_threaded_blas():
         for wave in batches(n, WAVE_SIZE):
-            results = run_all(run_shards, shards(model, wave), model.num_threads, plan.paces["train", n])
+            results = run_all(run_shards, shards(model, wave), model.num_threads, plan.pace_of("train", n))
             first, *others = itertools.chain(*results)
             for other in others:
                 first.add(other)
@@ -364,4 +364,4 @@ def add_up(model: Sequential, grads: dict[str, Any], n: int) -> set[str]:
 def _pace_of(model: Sequential, work: str, n: int) -> parallel.Pace:
     """Of what is done with n samples once ``run_batch`` has been."""
     assert model.plan is not None, "run_batch makes one"
-    return model.plan.paces[work, n]
+    return model.plan.pace_of(work, n)

@@ -55,6 +55,8 @@ def check_number(owner: str, argument: str, value: Any, *, low: float = -math.in
         number = float(value)
     except (TypeError, ValueError):
         raise TypeError(f"{owner}: {argument} must be a number, got {value!r} ({type(value).__name__}).") from None
+    except OverflowError:
+        raise ValueError(f"{owner}: {argument} must be finite, got an integer too large for a float.") from None
     if not (low <= number <= high and math.isfinite(number)):
         span = f" and at least {low:g}" if low > -math.inf else ""
         if high < math.inf:

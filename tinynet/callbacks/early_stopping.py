@@ -18,7 +18,7 @@ class EarlyStopping(Monitor):
         monitor, mode, min_delta: see ``Monitor``.
         patience: epochs without improvement after which training stops.
         verbose: 1 says so when it happens, 0 does not.
-        baseline: a value that must be beaten too, for an epoch to count as an improvement.
+        baseline: until a value beats this one, improvements do not begin the count of ``patience`` anew.
         restore_best_weights: whether the model ends with the weights of its best epoch, instead of the last one.
         start_from_epoch: epochs to let pass before watching.
 

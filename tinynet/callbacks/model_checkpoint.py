@@ -24,7 +24,8 @@ class ModelCheckpoint(Monitor):
             figures of the logs: "{epoch:02d}-{val_loss:.2f}.safetensors". Folders are made as needed.
         monitor, mode: see ``Monitor``.
         verbose: 1 says what is saved and why, 0 does not.
-        save_best_only: whether to save only after epochs that are better than all before.
+        save_best_only: whether to save only after epochs that are better than all before; where there is no such
+            figure, there is a warning, and every epoch is saved.
         save_weights_only: whether to save with ``model.save_weights``, instead of ``model.save``. Training cannot go
             on exactly from such a file.
         save_freq: "epoch"; numbers of batches are refused, because training does not go on exactly from the middle of

@@ -14,7 +14,7 @@ class Monitor(Callback):
     Args:
         monitor: its name, such as "val_loss" or "accuracy".
         mode: "min" if smaller is better, "max" if larger is, or "auto": "min" for a loss and "max" for a metric.
-        min_delta: a smaller change than this is no improvement.
+        min_delta: an improvement is a change by more than this.
     """
 
     def __init__(self, monitor: str, mode: str, min_delta: float = 0.0):

@@ -17,7 +17,7 @@ class ReduceLROnPlateau(Monitor):
         factor: the new rate divided by the old one, in [0, 1).
         patience: epochs without improvement after which the rate is reduced.
         verbose: 1 says so when it happens, 0 does not.
-        cooldown: epochs after a reduction in which a lack of improvement is not counted.
+        cooldown: the epoch after a reduction from which on a lack of improvement counts again: 0 and 1 are the same.
         min_lr: the rate is not reduced below this.
 
     Raises:

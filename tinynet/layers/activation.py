@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from typing import Any
 
@@ -277,8 +278,11 @@ def make_activation(owner: str, activation: str | Layer | None) -> Layer:
     if isinstance(activation, str):
         check_choice(owner, "activation", activation, ACTIVATIONS)
         return ACTIVATIONS[activation]()
-    if isinstance(activation, tuple(ACTIVATIONS.values())):
-        return type(activation)()
+    is_input = isinstance(activation, Layer) and activation.input_shape is not None and activation.output_shape is None
+    if isinstance(activation, tuple(ACTIVATIONS.values())) and not is_input:
+        twin = copy.deepcopy(activation)  # one layer may be given for several, and classes be derived from these
+        twin.input_shape = twin.output_shape = None
+        return twin
     raise TypeError(
         f"{owner}: activation must be one of {', '.join(map(repr, ACTIVATIONS))} or None, got {activation!r}."
     )

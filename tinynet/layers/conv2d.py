@@ -141,9 +141,9 @@ class Conv2D(Weighted):
         return dx, self.grads_of(W=dW, b=db)
 
     def kernel_steps(self) -> list[Step] | None:
-        W = self.params["W"]
+        W = self.params.get("W")
         assert self.output_shape is not None, "a network builds its layers first"
-        if not reads_in_place(W):
-            return None
+        if not isinstance(W, np.ndarray) or W.shape != self.kernel_shape or not reads_in_place(W):
+            return None  # ``forward`` says what is wrong, or goes another way
         kernel = kernels.winograd if shares_products(W, self.window, self.output_shape[:2]) else kernels.convolve
         return self.steps_from(kernel, window=self.window, pads=self.pads)

@@ -196,7 +196,7 @@ class Optimizer:
         Raises:
             ValueError: the names or shapes of the two differ, a parameter is read-only, or the parameters are not those
                 of earlier steps.
-            TypeError: a parameter is neither float32 nor float64.
+            TypeError: a parameter is no array of float32 or float64.
         """
         self._check_step(params, grads)
         lr, slots = self.learning_rate, self.slots_in_use()
@@ -241,12 +241,14 @@ class Optimizer:
         if params.keys() != grads.keys():
             raise ValueError(f"{owner}: gradients for {sorted(grads)}, but parameters {sorted(params)}.")
         for name, w in params.items():
-            if w.dtype not in _FLOATS:
-                raise TypeError(f"{owner}: parameters are float32 or float64, but {name} is {w.dtype}.")
+            if not isinstance(w, np.ndarray) or w.dtype not in _FLOATS:
+                kind = getattr(w, "dtype", type(w).__name__)
+                raise TypeError(f"{owner}: parameters are arrays of float32 or float64, but {name} is {kind}.")
             if not w.flags.writeable:
                 raise ValueError(f"{owner}: {name} is read-only, so it cannot be updated in place; copy it.")
-            if grads[name].shape != w.shape:
-                raise ValueError(f"{owner}: {name} has shape {w.shape}, its gradient {grads[name].shape}.")
+            if getattr(grads[name], "shape", None) != w.shape:
+                shape = getattr(grads[name], "shape", f"is no array, but {type(grads[name]).__name__}")
+                raise ValueError(f"{owner}: {name} has shape {w.shape}, its gradient {shape}.")
             for slot in self.slots:
                 remembered = getattr(self, slot).get(name, w)
                 if remembered.shape != w.shape:

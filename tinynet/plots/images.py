@@ -69,7 +69,7 @@ def plot_images(
         predicted = None if is_taken_for is None else name_of(is_taken_for[i], class_names)
         wrong.append(is_class is not None and is_taken_for is not None and str(is_class[i]) != str(is_taken_for[i]))
         titles.append(f"{predicted} (is {true})" if wrong[-1] else predicted or true or "")
-    return _titled_grid(pixels, titles, wrong, columns=columns, cmap=cmap, fig=fig)
+    return _titled_grid("plot_images", pixels, titles, wrong, columns=columns, cmap=cmap, fig=fig)
 
 
 def plot_mistakes(
@@ -133,7 +133,7 @@ def plot_mistakes(
         "prediction (its probability) and true class"
     )
     return _titled_grid(
-        pixels[worst], titles, [True] * len(worst), heading=heading, columns=columns, cmap=cmap, fig=fig
+        owner, pixels[worst], titles, [True] * len(worst), heading=heading, columns=columns, cmap=cmap, fig=fig
     )
 
 
@@ -143,6 +143,7 @@ def _percent(p: float) -> str:
 
 
 def _titled_grid(
+    owner: str,
     images: npt.NDArray[np.generic],
     titles: Sequence[str],
     wrong: Sequence[bool],
@@ -153,7 +154,7 @@ def _titled_grid(
     fig: Figure | SubFigure | None,
 ) -> Figure:
     count = len(images)
-    columns = best_columns(count) if columns is None else min(check_int("plots", "columns", columns), count)
+    columns = best_columns(count) if columns is None else min(check_int(owner, "columns", columns), count)
     lines = 1 + max(title.count("\n") for title in titles)
     width = max(1.1, 0.085 * _longest_line(titles))  # inches, as 0.085 is a bold letter
     height = width * aspect(images.shape[1:]) + 0.17 * lines

@@ -101,6 +101,9 @@ def load_model(
         True
     """
     reject_arguments("load_model", unsupported, only={"safe_mode": (True, None)})
+    for name, kind in (custom_objects or {}).items():
+        if not isinstance(kind, type):
+            raise TypeError(f"load_model: custom_objects[{name!r}] must be a class, got {kind!r}.")
     tensors, description = read(filepath)
     try:
         _check_version(description)
