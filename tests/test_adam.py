@@ -271,7 +271,9 @@ def test_an_update_gets_whole_arrays_row_by_row_and_of_one_dtype():
 @pytest.mark.parametrize("make", [lambda: SGD(0.1), Adam])
 def test_parameters_that_are_no_floats_are_refused_before_anything_moves(make, dtype):
     optimizer, params = make(), {"v": np.ones(2), "w": np.ones(2, dtype)}
-    with pytest.raises(TypeError, match=rf"step: parameters are float32 or float64, but w is {params['w'].dtype}\.$"):
+    with pytest.raises(
+        TypeError, match=rf"step: parameters are arrays of float32 or float64, but w is {params['w'].dtype}\.$"
+    ):
         optimizer.step(params, {"v": np.ones(2), "w": np.ones(2)})
     np.testing.assert_array_equal(params["v"], 1)
     assert optimizer.iterations == 0

@@ -1,6 +1,6 @@
 """A Sequential as a scikit-learn classifier: for pipelines, cross-validation and searches over hyperparameters.
 
-It is the one module that needs scikit-learn, and ``import tinynet`` does not load it.
+It needs scikit-learn, which ``import tinynet`` does not load.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """Is a backward pass right? Compare it with finite differences, which know nothing of how it was derived.
 
 A layer's output y = f(x; params) and a random gradient dy make one number, L = (dy * y).sum(), and ``backward(dy)``
-claims to know its derivatives. Moving one entry of x, or of a parameter, by a small h to both sides tells them too:
+claims to know its derivatives. They can also be measured, by moving one entry of x, or of a parameter, by a small h to
+both sides:
 
     dL/dx[i] = (L(x[i] + h) - L(x[i] - h)) / (2 * h)          up to terms in h**2
 

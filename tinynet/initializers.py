@@ -2,7 +2,7 @@
 
 A weight's ``fan_in`` is the number of inputs that each output sums over, and ``fan_out`` the number of outputs that
 each input reaches. Uniform draws lie within [-limit, limit]; normal ones beyond two standard deviations are redrawn
-(and the deviation is corrected for that), as in Keras.
+(and the deviation is corrected for that), as in Keras. RandomNormal alone keeps all.
 """
 
 from __future__ import annotations

@@ -10,8 +10,10 @@ The equivalent PyTorch network is an ``nn.Sequential`` with one module for each 
     Flatten, Dropout            nn.Flatten, nn.Dropout
     a Sequential                an nn.Sequential of its own
 
-so the LeNet of the examples has its weights under "0.weight", "0.bias", "3.weight" and so on. Where there is
-padding="same", PyTorch needs the padding as a number (or nn.ZeroPad2d in the same module); that changes no weights.
+so the LeNet of the examples has its weights under "0.weight", "0.bias", "3.weight" and so on. Padding changes no
+weights, but outputs. Where a Conv2D has padding="same", PyTorch needs it as a number, or an nn.ZeroPad2d in the same
+module. A max-pooling is padded by MaxPool2d itself, or with minus infinity (nn.ConstantPad2d); an AvgPool2d needs
+count_include_pad=False.
 
 PyTorch keeps images as (n, c, h, w) and kernels the other way round:
 

@@ -1,13 +1,13 @@
 """Softmax cross-entropy: how surprised the network is by the right answers, and the gradient of that.
 
-For one sample with logits z (classes,), probabilities p = softmax(z) and the true class t, written as a one-hot
-vector or as an integer, the loss is ``-log p[t]``. With m = max(z):
+For one sample with logits z (classes,), probabilities p = softmax(z) and the number t of the true class, the loss is
+``-log p[t]``. With m = max(z):
 
     loss   = log(sum(exp(z - m))) - (z[t] - m)
     dloss  = p - one_hot(t)                       (with respect to z)
 
 Softmax and logarithm are taken together, so that no probability is rounded to zero before its logarithm is taken;
-and the gradient, which is a long formula for each of the two alone, becomes ``p - t``.
+and the gradient, which is a long formula for each of the two alone, becomes ``p - one_hot(t)``.
 
 Source: I. Goodfellow, Y. Bengio, A. Courville, "Deep Learning", 2016, section 6.2.2.3; C. Bishop, "Pattern
 Recognition and Machine Learning", 2006, section 4.3.4.

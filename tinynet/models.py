@@ -34,9 +34,9 @@ class Sequential(Network):
         layers: the layers, as if added one by one.
         name: what the model is called in summaries.
         seed: makes initial weights and the order of training samples repeat; see also ``utils.set_random_seed``.
-        num_threads: threads to work on; by default TINYNET_NUM_THREADS, or every core this process may use. One does
-            what is sooner done by one. The results do not depend on it. It is an attribute too, and can be set at any
-            time.
+        num_threads: threads to work on; by default TINYNET_NUM_THREADS, or every core this process may use. What one
+            finishes sooner is left to one. The results do not depend on it. It is an attribute too, and can be set at
+            any time.
 
     Attributes:
         layers, params, input_shape, output_shape: see ``Network`` and ``Layer``.
@@ -44,7 +44,7 @@ class Sequential(Network):
         history: the ``History`` of the last ``fit``.
         epoch: the number of whole epochs done, as ``fit`` counts them: where to go on with ``initial_epoch``.
         stop_training: set to True by a callback, ends training after the batch.
-        identity: tells the optimizer this model, also in a copy of both, from others.
+        identity: by which the optimizer knows this model; if both are copied together, it still does.
         plan: the kernels that the network comes to, as it was for the last batch: see ``plan.py``.
 
     Example:
@@ -336,7 +336,9 @@ class Sequential(Network):
     # One batch -----------------------------------------------------------------------------------------------------
 
     def loss_and_gradients(self, x: npt.ArrayLike, y: npt.ArrayLike | None = None) -> tuple[float, dict[str, Array]]:
-        """The mean loss of a batch and its gradients by parameter name: a training step, in the open, is
+        """The mean loss of a batch, with that of regularizers, and its gradients by parameter name.
+
+        A training step, in the open, is
 
             loss, grads = model.loss_and_gradients(x, y)
             model.optimizer.step(model.params, grads)

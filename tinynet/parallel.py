@@ -32,10 +32,10 @@ _before: list[int] = []
 
 
 class Pace:
-    """How many threads are soonest done with work of one kind: one alone, or as many as there may be.
+    """Finds out whether one thread or all of them finish some kind of work sooner.
 
-    To wake a thread takes a while, and only one at a time may run Python: two may take longer than one over what is
-    short. What is short depends on the machine, so it is tried out: TRIALS calls in each way, now and then again.
+    To wake a thread takes time, and only one at a time can run Python, so for short work several may be slower. How
+    short depends on the machine, so both ways are timed, for TRIALS calls each, and again every AGAIN calls.
     """
 
     def __init__(self) -> None:
@@ -69,8 +69,8 @@ class Pace:
 def run_all(function: Callable[[Item], Result], items: Sequence[Item], num_threads: int) -> list[Result]:
     """``[function(item) for item in items]``, on up to ``num_threads`` threads, of which the caller's is one.
 
-    Where several items fail, the exception of the first one is raised, once all that have begun have ended; but an
-    interrupt before any error. No item begins after one has failed.
+    If an item fails, no other begins any more. Once all that have begun have ended, the exception of the first one that
+    failed is raised; an interrupt goes before any error.
     """
     if num_threads == 1 or len(items) == 1:
         return [function(item) for item in items]

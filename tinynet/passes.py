@@ -101,8 +101,8 @@ class Gradients:
 class GradientsWriter:
     """Writes the program of ``Gradients``.
 
-    What is worked out for each sample is so for those of all shards at once: matrix products with more rows are faster.
-    What is a sum over samples is one of each shard.
+    What is computed for each sample is computed for all shards at once: matrix products with more rows are faster. Sums
+    over samples are taken for one shard after another.
 
     Args:
         steps: up to the logits; ``can_go_back`` must be true of them.

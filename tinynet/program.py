@@ -25,7 +25,7 @@ KEPT_BYTES = 1 << 24  # of memory for work: where a run needs no more, it is kep
 
 
 class Room:
-    """Arrays that lie one after another in one piece of memory. At first they only stand for those of later runs."""
+    """Arrays that lie one after another in one block of memory. These only stand for them: each run has its own."""
 
     def __init__(self) -> None:
         self.arrays: list[tuple[Array, int]] = []  # and where in the memory they are, in bytes
@@ -82,7 +82,7 @@ class Program:
         self._calls: list[calls.Call] = []
 
     def given(self, *shape: int, dtype: npt.DTypeLike | None = None) -> Array:
-        """Stands for an array that each run is given: the first one, or the second one."""
+        """Stands for an argument of ``run``: the first call for ``x``, the second one for ``other``."""
         array = np.empty(shape, dtype or self.dtype)
         self._given.append(array)
         return array
@@ -157,7 +157,7 @@ class FinishedProgram:
     def __init__(self, program: Program):
         self._table, self._next_row = program.table(), program.next_row
         self._work_size, self._results_size = program.work.size, program.results.size
-        work, others, self._own = program.addresses()
+        work, others, self._own = program.addresses()  # the table has the addresses of the last, so they are kept
         self._work = np.array(work, np.int64).reshape(-1, 2)
         self._moves = np.array([(*move, i) for i, moves in enumerate(others) for move in moves], np.int64).reshape(
             -1, 3

@@ -1,9 +1,10 @@
-"""The sliding-window maths of convolution and pooling in plain NumPy: read this before ``kernels``.
+"""All kernels in plain NumPy, those of convolution and pooling first: read this before ``kernels``.
 
 Each function here has a twin of the same name in ``kernels``, which computes the same numbers faster; the tests
 run both on the same random shapes. Data is NHWC: (n images, h rows, w columns, c channels). A window of k_h x k_w
-moves in steps of s_h, s_w, and takes out_h x out_w positions. Every function writes its result into an array that it is
-given (the last arguments). After these are the formulas of losses and optimizers, and at the end a network of several.
+moves in steps of s_h, s_w, and takes out_h x out_w positions. Nearly every function writes into an array that it is
+given; its docstring says which. After the sliding windows come dense layers, activations, the loss, and the steps of
+the optimizers.
 
 A convolution is a matrix product once every patch under the window is laid out as a row: that is what ``im2col``
 does (K. Chellapilla, S. Puri, P. Simard, "High Performance Convolutional Neural Networks for Document Processing",

@@ -1,14 +1,14 @@
 """The training loop, from one gradient to many epochs.
 
-    a shard    a few samples, which one thread takes through the whole network and back, with others if it can
+    a shard    a few samples that one thread takes through the whole network and back, often with their neighbours
     a wave     a few shards, which run side by side; then their gradients are added up, shard by shard
     a batch    all its waves, one after another; then the optimizer takes one step
     an epoch   all batches of the training data, shuffled anew
 
 How a batch is cut depends on its size and the network's, never on the number of threads, and sums are taken in a fixed
-order. So one thread and many give the same weights, bit for bit. (For the usual networks a shard is one call: see
-``plan.py``. A large gradient is added up as the optimizer uses it, some rows at a time: see ``OuterProducts``. Shards
-that one thread alone is sooner done with are left to it: see ``parallel.Pace``.)
+order. So one thread and many give the same weights, bit for bit. (For the usual networks a shard runs as one call: see
+``plan.py``. A large gradient is only summed as the optimizer uses it: see ``OuterProducts``. What one thread finishes
+sooner than several, one does: see ``parallel.Pace``.)
 """
 
 from __future__ import annotations
@@ -192,7 +192,7 @@ def refuse_divergence(model: Sequential, x: Array, result: BatchResult, where: s
 
 
 def _all_finite(array: Array) -> bool:
-    """Whether none is NaN or infinite: these show in the sum of squares, which is sooner had; but so do large ones."""
+    """Whether none is NaN or infinite. The sum of squares is quick to show them, but large numbers overflow it, too."""
     return math.isfinite(np.vdot(array, array)) or bool(np.isfinite(array).all())
 
 

@@ -57,7 +57,7 @@ def read_idx(path: str | os.PathLike[str]) -> npt.NDArray[Any]:
     Returns a new writable array in the byte order of this machine: uint8, int8, int16, int32, float32 or float64.
     A damaged or hostile file costs no more memory than the data it really holds and no more than it promises.
 
-    Raises
+    Raises:
         IdxError: not an IDX file; an unknown type code; a header or data that stop early or go on too long;
             damaged gzip; a shape that NumPy can't hold.
         OSError: the file can't be read (FileNotFoundError, PermissionError, ...).
@@ -88,7 +88,7 @@ def read_idx(path: str | os.PathLike[str]) -> npt.NDArray[Any]:
 def write_idx(path: str | os.PathLike[str], array: npt.ArrayLike) -> None:
     """Write an array as an IDX file, gzip-compressed if the name ends in `.gz`; an existing file is replaced.
 
-    Raises
+    Raises:
         TypeError: IDX has no code for the dtype of the array.
         ValueError: a dimension does not fit into 32 bits.
 

@@ -46,7 +46,7 @@ def load_data(
     that digits stand upright as in MNIST; under MNIST's names they are taken as they are. For EMNIST's other parts
     (letters, balanced, ...) use `read_idx(file).swapaxes(1, 2)`.
 
-    Raises
+    Raises:
         FileNotFoundError, NotADirectoryError: no such folder, or a file is missing (with the names looked for).
         IdxError (a ValueError): a damaged file; images that are not a 3-D or labels that are not a 1-D uint8 array;
             more images than labels or fewer; training and test images of different sizes; two data sets in one

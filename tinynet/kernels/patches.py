@@ -31,7 +31,7 @@ def im2col(x: Array, k_h: int, k_w: int, s_h: int, s_w: int, patches: Array) -> 
 
 @jit
 def im2col_transposed(x: Array, k_h: int, k_w: int, s_h: int, s_w: int, patches: Array) -> None:
-    """Twin: ``reference.im2col_transposed``. With one channel and stride 1 its runs are whole image rows."""
+    """Twin: ``reference.im2col_transposed``. With stride 1 and one channel, a row of outputs is a run."""
     n, h, w, c = x.shape
     out_h, out_w = (h - k_h) // s_h + 1, (w - k_w) // s_w + 1
     source, target = flat(x), flat(patches)

@@ -84,7 +84,7 @@ class ReLU(Layer):
         return _where_positive(self.check_gradient(dy, len(y), y.dtype), y), {}
 
     def backward_unsummed(self, dy: Array | PooledGradient, cache: Any, *, need_dx: bool = True) -> UnsummedGradients:
-        if isinstance(dy, PooledGradient):  # what won its window is y there
+        if isinstance(dy, PooledGradient):  # ``largest`` is y at the winners of the windows
             return dy.with_numbers(_where_positive(dy.numbers, dy.largest)), {}
         return self.backward(dy, cache)  # type: ignore[return-value]
 
@@ -168,9 +168,9 @@ class Softmax(Layer):
         y  = exp(x) / exp(x).sum(axis=-1, keepdims=True)           x, y (..., classes)
         dx = y * (dy - (dy * y).sum(axis=-1, keepdims=True))
 
-    ``dx`` is the product of dy with the Jacobian dy_i/dx_j = y_i * (delta_ij - y_j). The row maximum is subtracted
-    first, which changes nothing in y and keeps exp from overflowing. (In training, a final softmax and the
-    cross-entropy are differentiated together: see ``losses.py``.)
+    ``dx`` is the product of dy with the Jacobian: the derivative of y[i] with respect to x[j] is
+    y[i] * ((i == j) - y[j]). The row maximum is subtracted first, which changes nothing in y and keeps exp from
+    overflowing. (In training, a final softmax and the cross-entropy are differentiated together: see ``losses.py``.)
 
     Source: I. Goodfellow, Y. Bengio, A. Courville, "Deep Learning", 2016, sections 4.1 and 6.2.2.3.
 

@@ -119,21 +119,24 @@ class Conv2D(Weighted):
     def forward(self, x: Array) -> tuple[Array, Any]:
         x = self.check_input(x)
         W, b = self.weights_as(x.dtype)
-        y, activation_cache = self.activate(convolve(x, W, b, self.window, self.pads, self.least))  # im2col(x) @ W + b
+        sums = convolve(x, W, b, self.window, self.pads, self.least)  # np.maximum(im2col(x) @ W + b, self.least)
+        y, activation_cache = self.activate(sums)
         return y, (x, activation_cache)
 
     def backward(self, dy: Array, cache: Any, *, need_dx: bool = True) -> Gradients:
-        x, _ = cache
-        return self._backward(self.check_gradient(dy, len(x), x.dtype), cache, need_dx)
+        x, activation_cache = cache
+        dy, _ = self.activation.backward(self.check_gradient(dy, len(x), x.dtype), activation_cache)
+        return self._to_gradients(x, dy, need_dx)
 
     def backward_unsummed(self, dy: Array | PooledGradient, cache: Any, *, need_dx: bool = True) -> UnsummedGradients:
-        if isinstance(dy, PooledGradient):
-            return self._backward(dy, cache, need_dx)  # type: ignore[return-value]
-        return self.backward(dy, cache, need_dx=need_dx)  # type: ignore[return-value]
-
-    def _backward(self, dy: Array | PooledGradient, cache: Any, need_dx: bool) -> Gradients:
+        if not isinstance(dy, PooledGradient):
+            return self.backward(dy, cache, need_dx=need_dx)  # type: ignore[return-value]
         x, activation_cache = cache
         dy, _ = self.activation.backward_unsummed(dy, activation_cache)
+        return self._to_gradients(x, dy, need_dx)  # type: ignore[return-value]
+
+    def _to_gradients(self, x: Array, dy: Array | PooledGradient, need_dx: bool) -> Gradients:
+        """dx, dW and db from the gradient dy of the weighted sums."""
         W, _ = self.weights_as(x.dtype)
         dW = weight_gradient(x, dy, W.shape, self.window, self.pads)  # im2col(x).T @ dy
         db = bias_gradient(dy)  # dy.sum(axis=(0, 1, 2))

@@ -2,15 +2,15 @@
 
     y  = im2col(x) @ W + b        dW = im2col(x).T @ dy        dx = col2im(dy @ W.T)
 
-Dense: just so, on the patches of a few images at a time, which stay in the processor's cache. For y there need be no
-patch matrix, where the weights stay in the cache and there are vector registers: a kernel reads the patches in place.
+Dense: just so, for a few images at a time, so that their patches stay in the processor's cache. For y no patch matrix
+is needed if the weights fit into the cache and the processor has vector registers: a kernel reads patches in place.
 And where a window of 3x3 or 5x5 has many channels and filters, neighbouring outputs are made of products in common, by
 Winograd's algorithm, which takes half as many multiplications.
 
-Sparse: one factor is mostly zeros, and only its other numbers are multiplied. The gradient that reaches a convolution
-through 2x2 max-pooling and ReLU is: of four numbers in a window one gets the gradient, and ReLU stops half of these.
-(In training it comes as a ``PooledGradient``, without the zeros of the first kind.) An image with an empty background
-is, too. For the gradient of the weights either will do, for stride 1:
+Sparse: where one factor is mostly zeros, only its other numbers are multiplied. That is so for a gradient that comes
+through 2x2 max-pooling and ReLU: of four numbers in a window one gets it, and ReLU stops half of these. (In training it
+comes as a ``PooledGradient``, without the zeros of the first kind.) It is also so for an image with an empty
+background. For the gradient of the weights either will do, for stride 1:
 
     dW[k] = sum over positions p of dy[p] x[p + k]     patches of x, weighted by dy
           = sum over pixels q of x[q] dy[q - k]        patches of dy, weighted by x, in the opposite order

@@ -93,32 +93,32 @@ class Dense(Weighted):
     def forward(self, x: Array) -> tuple[Array, Any]:
         x = self.check_input(x)
         W, b = self.weights_as(x.dtype)
-        y, activation_cache = self.activate(times(x, W, b, self.least))  # x @ W + b
+        y, activation_cache = self.activate(times(x, W, b, self.least))  # np.maximum(x @ W + b, self.least)
         return y, (x, activation_cache)
 
     def backward(self, dy: Array, cache: Any, *, need_dx: bool = True) -> Gradients:
-        x, dy, dx = self._to_input(dy, cache, need_dx)
-        dW = np.empty(self.params["W"].shape, x.dtype)
-        transposed_times(x, dy, dW)  # x.T @ dy
+        x, dy = self._before_activation(dy, cache)
+        W, _ = self.weights_as(x.dtype)
+        dW = transposed_times(x, dy)  # x.T @ dy
         db = sum_rows(dy)  # dy.sum(axis=0)
+        dx = times_transposed(dy, W) if need_dx else None  # dy @ W.T
         return dx, self.grads_of(W=dW, b=db)
 
     def backward_unsummed(self, dy: Array | PooledGradient, cache: Any, *, need_dx: bool = True) -> UnsummedGradients:
         dy = whole(dy)
         if not is_large(self.params["W"]):
             return self.backward(dy, cache, need_dx=need_dx)  # type: ignore[return-value]
-        x, dy, dx = self._to_input(dy, cache, need_dx)
+        x, dy = self._before_activation(dy, cache)
+        W, _ = self.weights_as(x.dtype)
+        dx = times_transposed(dy, W) if need_dx else None
         grads: dict[str, Array | OuterProducts] = {"W": OuterProducts(x, dy), "b": sum_rows(dy)}
         return dx, {key: grads[key] for key in self.params}
 
     def kernel_steps(self) -> list[Step] | None:
         return self.steps_from(kernels.matmul)
 
-    def _to_input(self, dy: Array, cache: Any, need_dx: bool) -> tuple[Array, Array, Array | None]:
-        """(x, dy, dx), with dy taken back through the activation."""
+    def _before_activation(self, dy: Array, cache: Any) -> tuple[Array, Array]:
+        """x, and dy taken back through the activation, to the weighted sums."""
         x, activation_cache = cache
-        dy = self.check_gradient(dy, len(x), x.dtype)
-        dy, _ = self.activation.backward(dy, activation_cache)
-        W, _ = self.weights_as(x.dtype)
-        dx = times_transposed(dy, W) if need_dx else None  # dy @ W.T
-        return x, dy, dx
+        dy, _ = self.activation.backward(self.check_gradient(dy, len(x), x.dtype), activation_cache)
+        return x, dy

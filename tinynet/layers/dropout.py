@@ -20,7 +20,7 @@ class Dropout(Layer):
         y    = x * mask
         dx   = dy * mask
 
-    The scale keeps the mean of y at x, so that nothing need change to predict ("inverted" dropout).
+    Dividing by 1 - rate makes the mean of y equal to x, so that predictions need no correction ("inverted" dropout).
 
     Source: N. Srivastava, G. Hinton, A. Krizhevsky, I. Sutskever, R. Salakhutdinov, "Dropout: A Simple Way to Prevent
     Neural Networks from Overfitting", 2014, section 4 (the scale: section 10).

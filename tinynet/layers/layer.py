@@ -33,7 +33,7 @@ _FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
 
 
 def check_parameter(layer: object, name: str, value: Any) -> None:
-    """Raise TypeError unless the value is an array as layers have for parameters: users may have put in another."""
+    """Raise TypeError unless a parameter is an array of floats: a user may have put something else in its place."""
     if not isinstance(value, np.ndarray) or value.dtype not in _FLOATS:
         kind = f"a {value.dtype} array" if isinstance(value, np.ndarray) else type(value).__name__
         raise TypeError(
@@ -51,9 +51,9 @@ class Layer:
     2. ``forward`` and ``backward`` change neither their arguments nor the layer, so one layer serves many threads.
     3. ``y`` and ``dx`` have the dtype of ``x``: float32 to train, float64 to check gradients.
     4. ``backward`` is linear in ``dy``, and nothing divides by the batch size: only the loss takes a mean.
-    5. Randomness comes from the ``numpy.random.Generator`` that is passed in: to ``build``, and where ``random`` is
-       true to ``forward`` as well, as ``forward(x, rng)`` in training. Without it (``forward(x)``, to predict) such a
-       layer draws nothing.
+    5. Randomness comes from the ``numpy.random.Generator`` that is passed in. ``build`` always gets one. A layer with
+       ``random = True`` gets one in training too, as ``forward(x, rng)``; called as ``forward(x)``, to predict, it
+       draws nothing.
 
     Args:
         name: how the layer is called in summaries and errors; a Sequential numbers unnamed layers ("dense_1").
@@ -157,7 +157,7 @@ class Layer:
 
     @property
     def trainable(self) -> bool:
-        """True, as in Keras at first. It cannot be set to False: there, ValueError says what to do instead."""
+        """Always True. To set it to False raises a ValueError that says what to do instead."""
         return True
 
     @trainable.setter
@@ -243,7 +243,7 @@ class Layer:
     # For speed, to be skipped at first -----------------------------------------------------------------------------
 
     def backward_unsummed(self, dy: Array | PooledGradient, cache: Any, *, need_dx: bool = True) -> UnsummedGradients:
-        """``backward`` for a training loop, which takes shards through a network and adds up their gradients.
+        """``backward`` as the training loop calls it: for one shard of a batch, to whose gradients others are added.
 
         A parameter's gradient may be returned as ``OuterProducts``, where it is cheaper to add these up for all shards
         at once, and ``dx`` as a ``PooledGradient``, where most of it is zero.
@@ -254,7 +254,7 @@ class Layer:
         super().__init_subclass__(**options)
         passes = {"forward", "backward", "backward_unsummed"}
         first = next(kind for kind in cls.__mro__ if not passes.isdisjoint(vars(kind)))
-        if "backward_unsummed" not in vars(first):  # then that of another class knows nothing of what this one changes
+        if "backward_unsummed" not in vars(first):  # the inherited one knows nothing of the passes defined here
             cls.backward_unsummed = Layer.backward_unsummed  # type: ignore[method-assign]
         cls._as_written = cls.passes()
 
@@ -269,12 +269,12 @@ class Layer:
         return cls.passes() == cls._as_written
 
     def backward_is_replaced(self) -> bool:
-        """Whether ``backward`` was, in the layer or in its class, so that ``backward_unsummed`` is not what it does."""
+        """Whether ``backward`` was replaced, in the layer or its class: ``backward_unsummed`` does something else."""
         return "backward" in vars(self) or type(self).backward is not self._as_written[1]
 
     def kernel_steps(self) -> list[Step] | None:
-        """The kernels that ``forward(x)`` comes to in prediction, [] for the identity; None where there is more to it.
+        """The calls of kernels that do what ``forward(x)`` does: [] for the identity, None if kernels alone cannot.
 
-        It speaks for the class that defines it alone: one derived from that may compute something else.
+        That holds for the class that defines it, not for those derived from it, which may compute something else.
         """
         return None

@@ -48,15 +48,16 @@ class MaxPooling2D(Pooling2D):
         return y, (argmax, y, x.shape)
 
     def backward(self, dy: Array, cache: Any, *, need_dx: bool = True) -> Gradients:
-        return self._to_winners(dy, cache).whole(), {}
+        argmax, y, x_shape = cache
+        dx = np.empty(x_shape, y.dtype)
+        kernels.max_pool_backward(self.check_gradient(dy, len(y), y.dtype), argmax, dx)
+        return dx, {}
 
     def backward_unsummed(self, dy: Array | PooledGradient, cache: Any, *, need_dx: bool = True) -> UnsummedGradients:
-        dx = self._to_winners(whole(dy), cache)
-        return dx.whole() if self.window.overlaps else dx, {}
-
-    def _to_winners(self, dy: Array, cache: Any) -> PooledGradient:
+        if self.window.overlaps:
+            return self.backward(whole(dy), cache)  # type: ignore[return-value]
         argmax, y, x_shape = cache
-        return PooledGradient(self.check_gradient(dy, len(y), y.dtype), argmax, y, x_shape)
+        return PooledGradient(self.check_gradient(whole(dy), len(y), y.dtype), argmax, y, x_shape), {}
 
     def kernel_steps(self) -> list[Step] | None:
         return [Step(kernels.max_pool, window=self.window, pads=self.pads)]

@@ -28,8 +28,8 @@ class OuterProducts:
 
         left (n, a)     right (n, b)     sum (a, b) = left.T @ right
 
-    One matrix product for a whole batch takes less time than one for each shard. And an optimizer may work it out some
-    rows at a time, and use each of these ``parts`` while it is in the cache, so that the whole is never written.
+    One matrix product for all shards is faster than one for each. And an optimizer may compute some rows of it at a
+    time, one of the ``parts``, and use them while they are in the cache, so that the whole is never stored.
 
     Example:
         >>> products = OuterProducts(np.array([[1.0, 2.0]]), np.array([[1.0, 10.0]]))

@@ -16,8 +16,8 @@ Array = npt.NDArray[Any]
 class PooledGradient:
     """A gradient of images, (n, h, w, c), that is zero but for the entries that won a window of max-pooling.
 
-    Windows that do not overlap have each a winner of their own, so numbers and places say it all. They are passed on
-    instead of whole images, which would be made, masked, added up and searched, most of it for zeros.
+    Where windows do not overlap, each has a winner of its own, so one number and one place for each window say it all.
+    That saves making, masking and searching images that are mostly zeros.
 
         numbers  (n, out_h, out_w, c)    the gradient of each window's winner
         argmax   (n, out_h, out_w, c)    where it stands in its image: row * w + column

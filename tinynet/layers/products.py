@@ -1,7 +1,7 @@
 """The matrix products of a dense layer, by a kernel where that is faster, and otherwise by NumPy's BLAS.
 
-BLAS libraries are made for large matrices, which they first copy into the order they need. A small batch is done sooner
-if its numbers are read where they are, as long as the other matrix's columns are not so long that they leave the cache.
+BLAS libraries are made for large matrices, which they first copy into the order they need. A kernel that reads them
+where they are is faster, as long as the columns of the right one are not so long that they leave the cache.
 """
 
 from __future__ import annotations
@@ -44,13 +44,16 @@ def times_transposed(dy: Array, W: Array) -> Array:
     return dx
 
 
-def transposed_times(x: Array, dy: Array, out: Array) -> None:
-    """Write x.T @ dy into ``out`` (size, columns), for x (n, size) and dy (n, columns)."""
+def transposed_times(x: Array, dy: Array, out: Array | None = None) -> Array:
+    """x.T @ dy, for x (n, size) and dy (n, columns); it is written into ``out`` where that is given."""
+    if out is None:
+        out = np.empty((x.shape[1], dy.shape[1]), x.dtype)
     if stays_in_cache(x.T, dy):
         zeros = np.zeros(dy.shape[1], dy.dtype)
         kernels.matmul(_in_rows(x), _in_rows(dy), zeros, out, True, False, -math.inf)
     else:
         np.matmul(x.T, dy, out=out)
+    return out
 
 
 def sum_rows(dy: Array) -> Array:

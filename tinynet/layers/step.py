@@ -1,4 +1,4 @@
-"""What a layer's forward pass comes to: kernels, and what to call them with.
+"""A layer's forward pass as a list of calls of kernels.
 
 ``tinynet/plan.py`` puts those of a whole network together, to run it in one call.
 """
@@ -19,12 +19,13 @@ Array = npt.NDArray[Any]
 
 
 class Step(NamedTuple):
-    """A kernel, from the layer's input to an array of its output's shape, or from there on to another.
+    """A call of a kernel. The first one reads the layer's input; each writes an array of the output's shape, which the
+    next one reads.
 
     Attributes:
         kernel: ``kernels.convolve``, ``winograd``, ``max_pool``, ``average_pool``, ``matmul``, ``relu`` or ``softmax``.
         W, b: the layer's own arrays, not copies, where it has some.
-        least: what the weighted sums are at least: 0 makes it a ReLU.
+        least: the lower bound of the weighted sums: 0 makes them a ReLU.
         window, pads: where a window slides over the input.
     """
 

@@ -67,8 +67,8 @@ class Weighted(Layer):
         """(W, b) in the dtype of the input; without a bias, b is zero.
 
         Raises:
-            ValueError: arrays of other shapes have been put in their place: kernels would read beyond these.
-            TypeError: something else has, or nothing.
+            ValueError: W or b was replaced by an array of another shape, beyond which kernels would read.
+            TypeError: one was replaced by something that is no array of floats, or is missing.
         """
         for name in self._names():
             check_parameter(self, name, self.params.get(name))
@@ -87,11 +87,11 @@ class Weighted(Layer):
 
     @property
     def least(self) -> float:
-        """What the weighted sums are at least: ReLU is left to the kernels that compute these."""
+        """The lower bound that kernels put on the weighted sums: 0 makes them a ReLU, minus infinity is none."""
         return 0.0 if type(self.activation) is ReLU else -math.inf
 
     def activate(self, y: Array) -> tuple[Array, Any]:
-        """The activation of weighted sums that are at least ``least``, and its cache."""
+        """Apply the activation to the weighted sums, if it is no ReLU, which they had before; returns (y, cache)."""
         return (y, y) if type(self.activation) is ReLU else self.activation.forward(y)
 
     def steps_from(self, kernel: Callable[..., Any], **window: Any) -> list[Step] | None:

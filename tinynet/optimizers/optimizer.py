@@ -25,8 +25,8 @@ _FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
 def elementwise(update: Update) -> Update:
     """Decorator: says that an ``update`` treats each number by itself, whatever the others are.
 
-    It is then given a large parameter some rows at a time, perhaps on several threads, each as soon as their gradient
-    is worked out: that is sooner done than with a whole gradient, which would not stay in the cache.
+    ``step`` may then give it a large parameter some rows at a time, on several threads, each as soon as its part of the
+    gradient is computed. That is faster than to wait for the whole gradient, which does not fit into the cache.
 
     Example:
         >>> class SignDescent(Optimizer):
@@ -134,7 +134,7 @@ class Optimizer:
     lr = learning_rate
 
     def refuse_other_model(self, model: object) -> None:
-        """Raise ValueError if it has trained another model than this one: what it remembers is of that."""
+        """Raise ValueError if it has trained another model: what it remembers belongs to that one's parameters."""
         if self._model is not None and self._model is not model:
             raise ValueError(
                 f"This {type(self).__name__} has trained another model, and remembers what it did there; "

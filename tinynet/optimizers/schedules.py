@@ -29,8 +29,9 @@ class LearningRateSchedule:
 
 
 class ExponentialDecay(LearningRateSchedule):
-    """rate(step) = initial_learning_rate * decay_rate ** (step / decay_steps); in stairs, with the quotient floored.
+    """rate(step) = initial_learning_rate * decay_rate ** (step / decay_steps).
 
+    With ``staircase=True`` the exponent is rounded down, so that the rate falls in steps.
     ``decay_steps`` need not be whole: ``len(x) / 32`` is an epoch.
 
     Raises:

@@ -103,7 +103,7 @@ def plot_model(model: Network, *, ax: Axes | None = None) -> Figure:
 
 
 def describe(layer: Layer) -> str:
-    """What a layer does, in a few words: "20 filters of 5 × 5, same, relu"."""
+    """What a layer does, in a few words: "20 filters of 5 × 5, padding same, ReLU"."""
     words = []
     if isinstance(layer, Conv2D):
         words = [f"{layer.filters} filters of {shape_text(layer.window.size)}", f"padding {layer.window.padding}"]
