@@ -267,6 +267,14 @@ def test_an_update_gets_whole_arrays_row_by_row_and_of_one_dtype():
     assert got[1][0].base is params["b"] or got[1][0] is params["b"]
 
 
+@pytest.mark.parametrize("make", [lambda: SGD(0.5, momentum=0.5), Adam])
+def test_a_parameter_may_be_a_single_number(make):
+    params = {"w": np.ones((), np.float32)}
+    make().step(params, {"w": np.ones((), np.float32)})
+    assert params["w"].shape == ()
+    assert params["w"] < 1
+
+
 @pytest.mark.parametrize("dtype", [int, bool, np.float16, complex, object, ">f4"])
 @pytest.mark.parametrize("make", [lambda: SGD(0.1), Adam])
 def test_parameters_that_are_no_floats_are_refused_before_anything_moves(make, dtype):

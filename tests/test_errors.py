@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 import tinynet
-from tinynet.layers import Activation, Conv2D, Dense, Flatten, Input, Layer, MaxPooling2D
+from tinynet.layers import Activation, Conv2D, Dense, Flatten, Input, Layer, MaxPooling2D, Softmax
 from tinynet.losses import CategoricalCrossentropy
 from tinynet.metrics import Accuracy
 from tinynet.models import Sequential
@@ -113,6 +113,48 @@ NO_LONGER_FITS = r"Dense 'next' takes a batch of shape \(n, 40\), got \(6, 64\)"
 class Unfinished(Layer):
     def __init__(self):
         pass
+
+
+class Tempered(Softmax):
+    def forward(self, x):
+        return super().forward(x / 5)
+
+
+class Smoothed(Dense):
+    def forward(self, x):
+        y, cache = super().forward(x)
+        return 0.9 * y + 0.1 / y.shape[1], cache
+
+
+class Shapeless(Layer):
+    def make(self, input_shape, rng):
+        pass
+
+
+class Narrow(Layer):
+    """Says that it gives what it is given, and gives something else."""
+
+    def __init__(self, factor=None):
+        super().__init__()
+        self.factor = factor
+
+    def make(self, input_shape, rng):
+        return input_shape
+
+    def forward(self, x):
+        return x[:, :1] if self.factor is None else x * np.complex64(self.factor), None
+
+
+class Mean(Accuracy):
+    def __init__(self):
+        super().__init__("mean")
+
+    def per_sample(self, y_true, y_pred):
+        return np.mean(y_pred)
+
+
+def in_two_places(part: Layer) -> Sequential:
+    return Sequential([Input((4,)), Sequential([part]), Sequential([part])])
 
 
 def with_filters(W) -> Sequential:
@@ -374,6 +416,42 @@ MISTAKES = {
         lambda: compile_(Sequential([Input((4,)), Dense(3)])),
         ValueError,
         r"ends in Dense 'dense' without a softmax; add Activation\(\"softmax\"\), or use .* from_logits=True",
+    ),
+    "a softmax of one's own": (
+        lambda: compile_(Sequential([Input((4,)), Dense(3), Tempered()])),
+        ValueError,
+        r"ends in Tempered 'tempered' with a forward pass of its own; leave the softmax out of it, and add Activation",
+    ),
+    "a dense layer whose softmax goes on": (
+        lambda: compile_(Sequential([Input((4,)), Smoothed(3, activation="softmax")])),
+        ValueError,
+        r"ends in Smoothed 'smoothed' with a forward pass of its own",
+    ),
+    "a layer in two places": (lambda: in_two_places(Dense(4)), ValueError, "Dense 'dense' is in this network already"),
+    "a layer in two networks": (
+        lambda: in_two_places(Sequential([Dense(4)])),
+        ValueError,
+        r"add: Sequential 'sequential' is in this network already; a layer can have only one place in it",
+    ),
+    "a make without a shape": (
+        lambda: Sequential([Input((4,)), Shapeless(), Dense(3)]),
+        TypeError,
+        r"Shapeless 'shapeless': make must return the shape of one output sample, such as \(3,\), got None",
+    ),
+    "a forward that gives another shape": (
+        lambda: Sequential([Input((4,)), Narrow()]).predict(np.ones((2, 4))),
+        ValueError,
+        r"predict: Narrow 'narrow' was to give floats of shape \(2, 4\), got shape \(2, 1\) and dtype float32",
+    ),
+    "a forward that gives complex numbers": (
+        lambda: Sequential([Input((4,)), Narrow(1j)]).predict(np.ones((2, 4))),
+        ValueError,
+        r"predict: Narrow 'narrow' was to give floats of shape \(2, 4\), got shape \(2, 4\) and dtype complex64",
+    ),
+    "a metric that gives a mean": (
+        lambda: compile_then(lambda model: model.evaluate(X, Y, verbose=0), built(), metrics=[Mean()]),
+        ValueError,
+        r"mean: per_sample must return a number for each of the 6 samples, got shape \(\)",
     ),
     "softmax twice": (
         lambda: compile_(built(), loss=CategoricalCrossentropy(from_logits=True)),

@@ -41,6 +41,37 @@ def two_layers(input_shape: Shape, num_classes: int, units: int) -> list[Layer]:
     return [Dense(units, activation="relu"), Dense(num_classes, activation="softmax")]
 
 
+class Block(Layer):
+    """A layer made of another one."""
+
+    def __init__(self, units):
+        super().__init__()
+        self.inner = Dense(units)
+
+    def make(self, input_shape, rng):
+        output_shape = self.inner.build(input_shape, rng)
+        self.params = self.inner.params
+        return output_shape
+
+    def forward(self, x):
+        return self.inner.forward(x)
+
+    def backward(self, dy, cache, *, need_dx=True):
+        return self.inner.backward(dy, cache, need_dx=need_dx)
+
+
+def test_weights_are_those_of_the_random_state_in_layers_made_of_others_too():
+    x, y = np.eye(4), np.array([0, 1, 2, 0])
+    weights = []
+    for seed in (1, 2):
+        build = Sequential([Input((4,)), Block(5), Dense(3, activation="softmax")], seed=seed)
+        model = SequentialClassifier(build, epochs=1, verbose=0, random_state=0).fit(x, y).model_
+        weights.append(model.get_weights())
+        assert model.layers[0].params is model.layers[0].inner.params
+    for one, other in zip(*weights, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
 def built_model_without_softmax(input_shape: Shape, num_classes: int) -> Sequential:
     return Sequential([Input(input_shape), Dense(50), ReLU(), Dense(num_classes)])
 

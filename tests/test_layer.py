@@ -98,6 +98,43 @@ def test_params_set_on_a_network_become_those_of_its_layers():
     np.testing.assert_array_equal(model.forward(np.ones((1, 2)))[0], [doubled["only/W"].sum(axis=0)])
 
 
+class Block(Layer):
+    """A layer made of another one, whose parameters are its own."""
+
+    def __init__(self, units, **options):
+        super().__init__(**options)
+        self.units, self.inner = units, Dense(units, activation="tanh")
+
+    def make(self, input_shape, rng):
+        output_shape = self.inner.build(input_shape, rng)
+        self.params = {**self.inner.params, "scale": rng.uniform(0.5, 1.5, output_shape)}
+        return output_shape
+
+    def forward(self, x):
+        y, cache = self.inner.forward(x)
+        return y * self.params["scale"].astype(x.dtype), (y, cache)
+
+    def backward(self, dy, cache, *, need_dx=True):
+        y, inner_cache = cache
+        dx, grads = self.inner.backward(dy * self.params["scale"].astype(y.dtype), inner_cache, need_dx=need_dx)
+        return dx, self.grads_of(**grads, scale=(dy * y).sum(axis=0))
+
+
+def test_a_layer_made_of_another_one_is_checked_and_copied_with_it():
+    check_gradients(Block(5), (4,), raise_error=True)
+    model = Sequential([Input((4,)), Block(5), Dense(3, activation="softmax")], seed=0)
+    check_gradients(model, raise_error=True)
+    twin = model.astype("float64")
+    assert {param.dtype for param in twin.params.values()} == {np.dtype(np.float64)}
+    assert twin.layers[0].params["W"] is twin.layers[0].inner.params["W"]
+
+
+def test_parameters_are_built_in_float32():
+    block = Block(5)
+    block.build((4,), np.random.default_rng(0))
+    assert {param.dtype for param in block.params.values()} == {np.dtype(np.float32)}
+
+
 def test_a_layer_that_fails_to_build_is_left_without_a_name():
     class Fails(Initializer):
         def draw(self, shape, rng):

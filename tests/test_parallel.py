@@ -268,6 +268,42 @@ def test_the_threads_are_kept_for_the_next_batch():
     assert parallel._pool(3) is parallel._pool(3)
 
 
+def test_blas_is_held_in_any_thread_whoever_was_the_first_to_hold_it():
+    """threadpoolctl lets only one thread at a time set the number, and ignores others without a word."""
+    seen = []
+
+    def hold() -> None:
+        with parallel.single_threaded_blas():
+            seen.append(blas_threads())
+
+    with threadpool_limits(2, user_api="blas"):
+        parallel._set_num_threads([2] * len(parallel._blas_libraries()))  # now it is this thread's
+        thread = threading.Thread(target=hold)
+        thread.start()
+        thread.join()
+        assert seen == [{1}]
+        assert blas_threads() == {2}
+
+
+def test_the_last_thread_to_leave_sets_blas_free_though_another_one_held_it():
+    inside, leave = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with parallel.single_threaded_blas():
+            inside.set()
+            leave.wait(60)
+
+    with threadpool_limits(2, user_api="blas"):
+        thread = threading.Thread(target=hold)
+        with parallel.single_threaded_blas():
+            thread.start()
+            assert inside.wait(60)
+        assert blas_threads() == {1}
+        leave.set()
+        thread.join()
+        assert blas_threads() == {2}
+
+
 def _report_blas_threads(connection) -> None:
     with threadpool_limits(2, user_api="blas"), parallel.single_threaded_blas():
         connection.send(blas_threads())

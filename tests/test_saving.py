@@ -249,6 +249,131 @@ def test_what_lies_deeper_than_a_file_may_go_is_not_saved(tmp_path, inside, leve
         assert levels < 21
 
 
+class PassesOn(Dense):
+    def __init__(self, units, **options):
+        super().__init__(units, **options)
+
+
+class SignDescent(Optimizer):
+    def update(self, w, g, lr, *remembered):
+        w -= lr * np.sign(g)
+
+
+class Momentum(tinynet.optimizers.SGD):
+    def __init__(self, lr=0.1, **options):
+        super().__init__(lr, **options)
+
+
+def test_what_a_constructor_passes_on_comes_back(tmp_path):
+    own = {kind.__name__: kind for kind in (PassesOn, SignDescent, Momentum)}
+    layers = [
+        Input((4,)),
+        PassesOn(4, activation="tanh", kernel_regularizer=L2(0.5), use_bias=False),
+        Dense(3, "softmax"),
+    ]
+    for optimizer in (
+        Momentum(0.1, momentum=0.9, weight_decay=0.1),
+        Momentum(schedules.ExponentialDecay(0.5, 2, 0.5)),
+        SignDescent(schedules.ExponentialDecay(0.5, 2, 0.5)),
+    ):
+        model = Sequential(copy.deepcopy(layers))
+        model.compile(optimizer, "sparse_categorical_crossentropy")
+        model.fit(np.eye(4), [0, 1, 2, 0], epochs=2, verbose=0)
+        loaded = save_and_load(model, tmp_path, custom_objects=own)
+        assert describe(loaded.layers[0]) == describe(model.layers[0])
+        assert describe(loaded.optimizer) == describe(model.optimizer)
+        for each in (model, loaded):
+            each.fit(np.eye(4), [0, 1, 2, 0], epochs=2, verbose=0)
+        assert_same(model, loaded)
+
+
+class Several(Scale):
+    def __init__(self, *factors):
+        super().__init__(1.0)
+        self.factors = factors
+
+
+class Residual(Sequential):
+    def forward(self, x, rng=None):
+        y, caches = super().forward(x, rng)
+        return x + y, caches
+
+
+def own_relu():
+    class ReLU(tinynet.layers.ReLU):
+        def forward(self, x):
+            return np.maximum(x, x / 10), x
+
+    return ReLU()
+
+
+def with_regularizers(layer):
+    layer.regularizers = {"W": L2(9.0)}
+    return layer
+
+
+def with_another(units):
+    layer = Dense(3)
+    layer.use_bias = units
+    return layer
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: Several(1.0, 2.0), r"Several\(factors=...\), which would make it again, fails: .*unexpected keyword"),
+        (lambda: Residual([Dense(4)]), "it has a forward or backward pass of its own; save_weights keeps its weights"),
+        (own_relu, "tinynet has a ReLU, too; give your class another name"),
+        (lambda: with_regularizers(Dense(4)), r"Dense\(...\) with its arguments gives another regularizers"),
+        (lambda: with_another(2), r"Dense 'dense' cannot be saved: Dense\(.*\), which would make it again, fails"),
+    ],
+)
+def test_what_would_be_loaded_as_something_else_is_not_saved(tmp_path, make, message):
+    model = Sequential([Input((4,)), make()])
+    with pytest.raises(TypeError, match=f"cannot be saved: .*{message}" if "cannot" not in message else message):
+        model.save(tmp_path / "model")
+    assert os.listdir(tmp_path) == []
+
+
+def test_optimizers_and_losses_that_would_be_another_one_are_not_saved(tmp_path):
+    model = small()
+    model.optimizer = tinynet.optimizers.SGD(0.1, momentum=0.9, nesterov=True)
+    model.optimizer.momentum = 0.0
+    with pytest.raises(TypeError, match=r"cannot be saved: SGD.*fails: SGD: nesterov=True needs a momentum above 0"):
+        model.save(tmp_path / "model")
+
+
+def test_weights_of_both_types_are_not_saved(tmp_path):
+    model = Sequential([Input((4,)), Dense(3), Dense(2)])
+    model.layers[1].params["W"] = model.layers[1].params["W"].astype(np.float64)
+    with pytest.raises(TypeError, match="save: the weights are of both types, float32 and float64"):
+        model.save(tmp_path / "model")
+
+
+class Slope(Scale):
+    def make(self, input_shape, rng):
+        self.params["s"] = np.array(self.factor, np.float32)
+        return input_shape
+
+    def backward(self, dy, cache, *, need_dx=True):
+        return dy * self.params["s"], {"s": (dy * cache).sum(keepdims=False)}
+
+
+def test_a_parameter_that_is_a_single_number_comes_back(tmp_path):
+    model = Sequential([Input((4,)), Slope(2.5)])
+    loaded = save_and_load(model, tmp_path, custom_objects={"Slope": Slope})
+    assert loaded.params["slope/s"].shape == ()
+    assert loaded.params["slope/s"] == 2.5
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no pipes with names")
+def test_a_pipe_is_not_replaced_by_a_file(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(OSError, match="is not written: it is a device or a pipe, in whose place a file would come"):
+        small().save(tmp_path / "pipe")
+    assert stat.S_ISFIFO(os.stat(tmp_path / "pipe").st_mode)
+
+
 def test_objects_of_ones_own_are_classes(tmp_path):
     with pytest.raises(TypeError, match=r"load_model: custom_objects\['Grid'\] must be a class, got 3"):
         load_model(tmp_path / "model", custom_objects={"Grid": 3})

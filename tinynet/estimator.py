@@ -18,7 +18,7 @@ from sklearn.utils.multiclass import check_classification_targets, unique_labels
 from sklearn.utils.validation import check_is_fitted, column_or_1d, validate_data
 
 from tinynet.layers import Dense, Flatten, Layer, Softmax
-from tinynet.layers.layer import Array, Shape
+from tinynet.layers.layer import Array, Shape, parts_of
 from tinynet.models import Sequential
 from tinynet.network import Network
 from tinynet.optimizers import SGD, Optimizer
@@ -261,4 +261,7 @@ def _draw_weights_again(network: Network, rng: np.random.Generator) -> None:
         if isinstance(layer, Network):
             _draw_weights_again(layer, rng)
         elif layer.params and layer.input_shape is not None:
-            layer.make(layer.input_shape, rng)
+            for part in parts_of(layer):  # a layer may be made of others
+                if not isinstance(part, Network):
+                    part.output_shape = None
+            layer.build(layer.input_shape, rng)

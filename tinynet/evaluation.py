@@ -104,7 +104,13 @@ def _predict_shards(model: Sequential, plan: Plan, x: Array, outputs: Array, tog
         plan.run(in_rows(x[rows], plan.dtype), outputs[rows])
     else:
         for shard in together:
-            outputs[shard], _ = model.forward(x[shard].astype(outputs.dtype, copy=False))
+            y, _ = model.forward(x[shard].astype(outputs.dtype, copy=False))
+            if np.shape(y) != outputs[shard].shape or y.dtype.kind != "f":
+                raise ValueError(
+                    f"predict: {model.layers[-1]} was to give floats of shape {outputs[shard].shape}, got shape "
+                    f"{np.shape(y)} and dtype {np.asarray(y).dtype}; its make and its forward must agree."
+                )
+            outputs[shard] = y
 
 
 def _groups(n: int, batch_size: int, verb: str, callbacks: CallbackList) -> Iterator[list[tuple[int, slice]]]:

@@ -7,13 +7,21 @@ import copy
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from types import MappingProxyType
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from tinynet.layers.input import Input
-from tinynet.layers.layer import Array, Gradients, Layer, Shape, UnsummedGradients, check_parameter
+from tinynet.layers.layer import (
+    Array,
+    Gradients,
+    Layer,
+    Shape,
+    UnsummedGradients,
+    before_softmax_of,
+    check_parameter,
+    parts_of,
+)
 from tinynet.layers.pooled_gradient import PooledGradient, whole
 from tinynet.regularizers import Regularizer
 
@@ -47,8 +55,12 @@ class Network(Layer):
         if "name" not in vars(layer):
             kind = type(layer).__name__
             raise TypeError(f"add: {kind}.__init__ must call super().__init__(...), as that of every layer does.")
-        if any(part is self for part in _parts_of(layer, {}).values()):
+        if any(part is self for part in parts_of(layer)):
             raise ValueError("add: a network cannot be one of its own layers.")
+        present = {id(each) for each in _layers_in(self)}
+        shared = next((each for each in _layers_in(layer) if id(each) in present), None)
+        if shared is not None:
+            raise ValueError(f"add: {shared} is in this network already; a layer can have only one place in it.")
         if isinstance(layer, Input):
             if self.layers or self.input_shape is not None:
                 raise ValueError("Input says the shape of the samples, so it comes first, and once.")
@@ -109,7 +121,7 @@ class Network(Layer):
         if self.output_shape is not None:
             yield
             return
-        parts = [part for part in _parts_of(self, {}).values() if part.output_shape is None]
+        parts = [part for part in parts_of(self) if part.output_shape is None]
         before = [(dict(vars(part)), dict(part.params)) for part in parts]
         random_state = self.rng.bit_generator.state
         try:
@@ -175,7 +187,7 @@ class Network(Layer):
         return dx if need_dx else None, by_name
 
     def before_softmax(self) -> Layer | None:
-        linear = self.layers[-1].before_softmax() if self.layers else None
+        linear = before_softmax_of(self.layers[-1]) if self.layers else None
         if linear is None:
             return None
         twin = copy.copy(self)
@@ -207,11 +219,6 @@ class Network(Layer):
                 return param.dtype
         return np.dtype(np.float32)
 
-    def astype(self, dtype: npt.DTypeLike) -> Self:
-        twin = copy.deepcopy(self)
-        twin.layers = [layer.astype(dtype) for layer in self.layers]
-        return twin
-
     def _free_name(self, kind: str) -> str:
         """Keras's names: "conv2d", "conv2d_1", "max_pooling2d", "re_lu"."""
         base = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", kind).lower()
@@ -221,11 +228,8 @@ class Network(Layer):
         return next(name for name in names if name not in taken)
 
 
-def _parts_of(layer: Layer, found: dict[int, Layer]) -> dict[int, Layer]:
-    """A layer and those that it is made of, such as an activation, by id; they are added to ``found``."""
-    if id(layer) not in found:
-        found[id(layer)] = layer
-        for part in [*vars(layer).values(), *(layer.layers if isinstance(layer, Network) else [])]:
-            if isinstance(part, Layer):
-                _parts_of(part, found)
-    return found
+def _layers_in(layer: Layer) -> Iterator[Layer]:
+    """A layer, and those of a network, and of networks in it."""
+    yield layer
+    for each in layer.layers if isinstance(layer, Network) else ():
+        yield from _layers_in(each)

@@ -249,7 +249,7 @@ def run_batch(model: Sequential, x: Array, classes: Array) -> BatchResult:
         total.finite |= add_up(model, total.grads, n)
     for key, regularizer in model.regularizers.items():  # once a batch: its loss is a mean, but here is a sum
         W = model.params[key]
-        total.loss += n * regularizer(W)
+        total.loss += n * float(regularizer(W))
         gradient = regularizer.gradient(W)
         if np.shape(gradient) != W.shape:
             raise ValueError(
@@ -276,7 +276,15 @@ def in_rows(x: Array, dtype: Any) -> Array:
 
 def result_of(model: Sequential, classes: Array, losses: Array, logits: Array, grads: dict[str, Any]) -> BatchResult:
     """What comes of some samples, from the loss and the logits of each."""
-    right = [float(metric.per_sample(classes, logits).sum()) for metric in model.metrics]
+    right = []
+    for metric in model.metrics:
+        values = metric.per_sample(classes, logits)
+        if np.shape(values) != losses.shape:
+            raise ValueError(
+                f"{metric.name}: per_sample must return a number for each of the {len(losses)} samples, "
+                f"got shape {np.shape(values)}."
+            )
+        right.append(float(values.sum()))
     return BatchResult(len(losses), float(losses.sum(dtype=np.float64)), right, grads)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 from typing import Any
 
@@ -11,6 +12,7 @@ import numpy.typing as npt
 from tinynet.validation import check_int, refuse_keras_name
 
 _seeds = np.random.SeedSequence()
+_is_seeded = False
 
 
 def set_random_seed(seed: int) -> None:
@@ -31,18 +33,29 @@ def set_random_seed(seed: int) -> None:
         >>> bool(first_weight() == first_weight())
         True
     """
-    global _seeds
+    global _seeds, _is_seeded
     seed = check_int("set_random_seed", "seed", seed, minimum=0)
     if seed >= 2**32:
         raise ValueError(f"set_random_seed: seed must be below 2**32, got {seed}.")
     random.seed(seed)
     np.random.seed(seed)
-    _seeds = np.random.SeedSequence(seed)
+    _seeds, _is_seeded = np.random.SeedSequence(seed), True
 
 
 def new_generator(owner: str, seed: int | None = None) -> np.random.Generator:
     """A generator of its own for each caller: from ``seed``, or else the next of those ``set_random_seed`` started."""
     return np.random.default_rng(_seeds.spawn(1)[0] if seed is None else check_int(owner, "seed", seed, minimum=0))
+
+
+def _seed_anew() -> None:
+    """A forked child would draw the numbers that its parent and the other children draw."""
+    global _seeds
+    if not _is_seeded:
+        _seeds = np.random.SeedSequence()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_seed_anew)
 
 
 def to_categorical(x: npt.ArrayLike, num_classes: int | None = None) -> npt.NDArray[np.float64]:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from tinynet import kernels
-from tinynet.layers.layer import Array, Gradients, Layer, Shape, UnsummedGradients
+from tinynet.layers.layer import Array, Gradients, Layer, Shape, UnsummedGradients, before_softmax_of
 from tinynet.layers.pooled_gradient import PooledGradient
 from tinynet.layers.step import Step, steps_of
 from tinynet.validation import check_choice, reject_arguments
@@ -254,7 +254,7 @@ class Activation(Layer):
         return steps_of(self.function)
 
     def before_softmax(self) -> Layer | None:
-        return self.function.before_softmax()
+        return before_softmax_of(self.function)
 
 
 ACTIVATIONS: dict[str, type[Layer]] = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,7 +10,7 @@ import numpy as np
 
 from tinynet import kernels
 from tinynet.initializers import Initializer
-from tinynet.layers.layer import Array, Gradients, Layer, Shape, UnsummedGradients
+from tinynet.layers.layer import Array, Gradients, Layer, Shape, UnsummedGradients, before_softmax_of
 from tinynet.layers.outer_products import OuterProducts, is_large
 from tinynet.layers.pooled_gradient import PooledGradient, whole
 from tinynet.layers.products import sum_rows, times, times_transposed, transposed_times
@@ -116,6 +117,14 @@ class Dense(Weighted):
 
     def kernel_steps(self) -> list[Step] | None:
         return self.steps_from(kernels.matmul)
+
+    def before_softmax(self) -> Layer | None:
+        linear = before_softmax_of(self.activation)
+        if linear is None:
+            return None
+        twin = copy.copy(self)
+        twin.activation = linear
+        return twin
 
     def _before_activation(self, dy: Array, cache: Any) -> tuple[Array, Array]:
         """x, and dy taken back through the activation, to the weighted sums."""

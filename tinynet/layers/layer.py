@@ -111,15 +111,23 @@ class Layer:
     # What a layer is -----------------------------------------------------------------------------------------------
 
     def build(self, input_shape: Sequence[int], rng: np.random.Generator) -> Shape:
-        """Make the parameters for samples of ``input_shape`` and return the shape of one output sample.
+        """Make the parameters, in float32, for samples of ``input_shape``, and return the shape of one output sample.
 
         Raises:
             ValueError: the layer cannot take this shape, or was built for another one already.
+            TypeError: ``make`` returned no shape.
         """
         shape = self.check_shape(input_shape)
         if self.output_shape is None:
-            self.output_shape = self.make(shape, rng)
-            self.input_shape = shape
+            output_shape = self.make(shape, rng)
+            if not isinstance(output_shape, tuple):
+                raise TypeError(
+                    f"{self}: make must return the shape of one output sample, such as (3,), got {output_shape!r}."
+                )
+            for key, param in self.params.items():
+                if isinstance(param, np.ndarray) and param.dtype == np.float64:
+                    self.params[key] = param.astype(np.float32)
+            self.output_shape, self.input_shape = output_shape, shape
         return self.output_shape
 
     def check_shape(self, input_shape: Sequence[int]) -> Shape:
@@ -208,7 +216,10 @@ class Layer:
         if np.dtype(dtype) not in _FLOATS:
             raise ValueError(f"{self}: layers compute in float32 or float64, got {np.dtype(dtype)}.")
         twin = copy.deepcopy(self)
-        twin.params = {key: param.astype(dtype) for key, param in twin.params.items()}
+        converted: dict[int, tuple[Array, Array]] = {}  # by the old array, which must live on: an id may be used again
+        for owner in [part.params for part in parts_of(twin) if isinstance(part.params, dict)]:
+            for key, param in owner.items():  # a layer may have those of a layer that it is made of
+                owner[key] = converted.setdefault(id(param), (param, param.astype(dtype)))[1]
         return twin
 
     # Checks that keep mistakes out of the kernels, which have no bounds checks of their own ---------------------------
@@ -278,3 +289,27 @@ class Layer:
         That holds for the class that defines it, not for those derived from it, which may compute something else.
         """
         return None
+
+
+def before_softmax_of(layer: Layer) -> Layer | None:
+    """Its ``before_softmax()``; None where ``forward`` may do something else: see ``steps_of``."""
+    knows, computes = (
+        next(kind for kind in type(layer).__mro__ if name in vars(kind)) for name in ("before_softmax", "forward")
+    )
+    its_own = issubclass(knows, computes) and "forward" not in vars(layer)
+    is_as_written = type(layer).forward is layer._as_written[0]
+    return layer.before_softmax() if its_own and is_as_written else None
+
+
+def parts_of(layer: Layer) -> list[Layer]:
+    """A layer and those that it is made of, such as an activation or a network's layers, each once."""
+    found: dict[int, Layer] = {}
+    todo: list[Any] = [layer]
+    while todo:
+        part = todo.pop()
+        if isinstance(part, Layer) and id(part) not in found:
+            found[id(part)] = part
+            todo += vars(part).values()
+        elif isinstance(part, (list, tuple)):
+            todo += [item for item in part if isinstance(item, Layer)]
+    return list(found.values())

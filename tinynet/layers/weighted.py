@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import math
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -102,11 +101,3 @@ class Weighted(Layer):
         b = self.params["b"] if self.use_bias else np.zeros(W.shape[-1:], W.dtype)
         after = [] if self.least == 0 else steps_of(self.activation)
         return None if after is None else [Step(kernel, W, b, self.least, **window), *after]
-
-    def before_softmax(self) -> Layer | None:
-        linear = self.activation.before_softmax()
-        if linear is None:
-            return None
-        twin = copy.copy(self)
-        twin.activation = linear
-        return twin

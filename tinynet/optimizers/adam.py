@@ -85,4 +85,5 @@ class Adam(Optimizer):
         m, v = remembered
         t = self.iterations + 1
         alpha = lr * math.sqrt(1 - self.beta_2**t) / (1 - self.beta_1**t)
-        kernels.adam(w, g, m, v, alpha, self.beta_1, self.beta_2, self.epsilon)
+        flat = w.reshape(-1), g.reshape(-1), m.reshape(-1), v.reshape(-1)
+        kernels.adam(*flat, alpha, self.beta_1, self.beta_2, self.epsilon)

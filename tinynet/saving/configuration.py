@@ -10,9 +10,11 @@ says what code to run.
 
 from __future__ import annotations
 
+import contextlib
 import inspect
+import itertools
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from operator import attrgetter
 from typing import Any, TypeVar
 
@@ -51,23 +53,34 @@ _KEPT: dict[str, dict[str, str | None]] = {
     "Activation": {"activation": "function"},
     "Softmax": {"axis": None},
     "Dropout": {"noise_shape": None},
-    "SGD": {"learning_rate": "_learning_rate"},
-    "Adam": {"learning_rate": "_learning_rate", "amsgrad": None},
+    "Optimizer": {"learning_rate": "_learning_rate", "lr": "_learning_rate"},
+    "Adam": {"amsgrad": None},
 }
 _ACTIVATION_NAMES = {kind: name for name, kind in ACTIVATIONS.items()}
 
 
-def parameters_of(kind: type[Any]) -> list[str]:
-    """The names of the arguments that a constructor takes."""
-    parameters = inspect.signature(kind).parameters.values()
-    return [parameter.name for parameter in parameters if parameter.kind is not parameter.VAR_KEYWORD]
+def parameters_of(kind: type[Any]) -> tuple[list[str], list[str]]:
+    """The names of the arguments that a constructor takes, and of more that it may pass on to those of its bases."""
+    own: list[str] = []
+    passed_on: list[str] = []
+    for constructor in [vars(base)["__init__"] for base in kind.__mro__[:-1] if "__init__" in vars(base)]:
+        parameters = list(inspect.signature(constructor).parameters.values())[1:]
+        names = [parameter.name for parameter in parameters if parameter.kind is not parameter.VAR_KEYWORD]
+        if not own and not passed_on:
+            own = names
+        else:
+            passed_on += [name for name in names if name not in own and name not in passed_on]
+        if len(names) == len(parameters):
+            break
+    return own, passed_on
 
 
 def describe(thing: Any, depth: int = 0) -> dict[str, Any]:
     """An object as data; ``depth`` is how many others it is in, as in ``construct``.
 
     Raises:
-        TypeError: its constructor takes an argument that it does not keep, or that is no data.
+        TypeError: its constructor takes an argument that it does not keep, or that is no data, or would not make it
+            again; or a class of tinynet has the name of its class.
         ValueError: an argument is more than ``construct`` would take.
 
     Example:
@@ -75,24 +88,77 @@ def describe(thing: Any, depth: int = 0) -> dict[str, Any]:
         'ExponentialDecay'
     """
     kind = type(thing)
-    kept = {name: name for name in parameters_of(kind)} | _KEPT.get(kind.__name__, {})
-    arguments = {}
-    for name, attribute in kept.items():
-        # A layer's input shape follows from that of its network, which also says the layer's name.
-        if attribute is None or (name in ("input_shape", "name") and isinstance(thing, Layer)):
+    if KNOWN.get(kind.__name__, kind) is not kind:
+        raise TypeError(f"{thing} cannot be saved: tinynet has a {kind.__name__}, too; give your class another name.")
+    own, passed_on = parameters_of(kind)
+    values, arguments = {}, {}
+    for name in own:
+        attribute = _attribute_of(kind, name)
+        if attribute is None:
             continue
         try:
-            value = attrgetter(attribute)(thing)
+            values[name] = attrgetter(attribute)(thing)
         except AttributeError:
             raise TypeError(
                 f"{thing} cannot be saved: it does not keep its argument {name!r} as an attribute of that name."
             ) from None
         try:
-            arguments[name] = _encode(value, depth + 1)
+            arguments[name] = _encode(values[name], depth + 1)
             _check(arguments[name], kind, name)
         except (TypeError, ValueError) as error:
             raise type(error)(f"{kind.__name__}: {name}: {error}") from None
+    again = _made_again(thing, values)
+    for name in _differences(thing, again, passed_on, depth):
+        values[name] = attrgetter(str(_attribute_of(kind, name)))(thing)
+        arguments[name] = _encode(values[name], depth + 1)
+        _check(arguments[name], kind, name)
+    if len(arguments) > len(own):
+        again = _made_again(thing, values)
+    different = _differences(thing, again, arguments, depth)
+    if isinstance(thing, Layer) and kind in KNOWN.values():
+        regularizers = [[*each.regularizers.items()] for each in (thing, again)]
+        different += [] if _are_alike(regularizers, depth) else ["regularizers"]
+    if different:
+        raise TypeError(
+            f"{thing} cannot be saved: {kind.__name__}(...) with its arguments gives another {', '.join(different)}; "
+            "give it what was set later, or save_weights instead."
+        )
     return {"class": kind.__name__, "arguments": arguments}
+
+
+def _attribute_of(kind: type[Any], name: str) -> str | None:
+    """Where an object keeps an argument; None if that is not for a file."""
+    if name in ("input_shape", "name") and issubclass(kind, Layer):
+        return None  # the first follows from that of a layer's network, which also says the layer's name
+    kept = (_KEPT.get(base.__name__, {}) for base in kind.__mro__)
+    return next((attributes[name] for attributes in kept if name in attributes), name)
+
+
+def _made_again(thing: Thing, values: Mapping[str, Any]) -> Thing:
+    kind = type(thing)
+    try:
+        return kind(**values)
+    except Exception as error:
+        call = f"{kind.__name__}({', '.join(f'{name}=...' for name in values)})"
+        raise TypeError(f"{thing} cannot be saved: {call}, which would make it again, fails: {error}") from error
+
+
+def _differences(thing: Any, other: Any, names: Iterable[str], depth: int) -> list[str]:
+    """The names of those arguments that the two do not have alike."""
+    different = []
+    for name in names:
+        attribute = _attribute_of(type(thing), name)
+        if attribute is not None:
+            with contextlib.suppress(AttributeError):  # it need not keep those of its bases
+                values = [attrgetter(attribute)(each) for each in (thing, other)]
+                if not _are_alike(values, depth):
+                    different.append(name)
+    return different
+
+
+def _are_alike(values: Sequence[Any], depth: int) -> bool:
+    value, other = values
+    return value is other or _encode(value, depth + 1) == _encode(other, depth + 1)
 
 
 def _encode(value: Any, depth: int) -> Any:
@@ -141,7 +207,7 @@ def construct(data: Any, kind: type[Thing], classes: Classes = KNOWN, depth: int
     if known is None or not issubclass(known, kind):
         what = "class of tinynet" if kind is object else kind.__name__
         raise ValueError(f"{_short(name)} is no known {what}; classes of your own go into custom_objects")
-    if not isinstance(arguments, dict) or not arguments.keys() <= set(parameters_of(known)):
+    if not isinstance(arguments, dict) or not arguments.keys() <= set(itertools.chain(*parameters_of(known))):
         raise ValueError(f"{_short(arguments)} are not arguments of {name}")
     for key, value in arguments.items():
         _check(value, known, key)

@@ -68,13 +68,15 @@ def write(path: Path, tensors: Mapping[str, Array], description: Mapping[str, An
     target = os.path.realpath(path)
     if os.path.isdir(target):
         raise IsADirectoryError(f"{path!r} is not written: it is a folder; give a file's name.")
+    if os.path.exists(target) and not os.path.isfile(target):
+        raise OSError(f"{path!r} is not written: it is a device or a pipe, in whose place a file would come.")
     folder, file_name = os.path.split(target)
     if not os.path.isdir(folder):
         raise FileNotFoundError(f"{path} is not written: there is no folder {folder}; make it first.")
     for name, array in tensors.items():
         if not np.isfinite(array).all():
             raise ValueError(f"{path} is not written: {name} has NaN or infinite numbers.")
-    arrays = {name: np.ascontiguousarray(array) for name, array in tensors.items()}
+    arrays = {name: np.asarray(array, order="C") for name, array in tensors.items()}
     text = json.dumps(description, allow_nan=False)
     data = safetensors.numpy.save(arrays, {"tinynet": text, "sha256": _check_sum(text, arrays)})
     if int.from_bytes(data[:8], "little") > MAX_HEADER_BYTES:

@@ -41,6 +41,8 @@ _MODEL_KEYS = {"format", "holds", "name", "input_shape", "layers", "compiled", "
 def save_model(model: Sequential, path: Path, *, overwrite: bool = True) -> None:
     """Write all of a model into one file: see ``Sequential.save``."""
     tensors = {f"weights/{name}": param for name, param in model.params.items()}
+    if len({param.dtype for param in tensors.values()}) > 1:
+        raise TypeError("save: the weights are of both types, float32 and float64; model.astype makes them alike.")
     compiled = None
     if model.optimizer is not None:
         tensors |= {f"optimizer/{name}": array for name, array in _state_of(model.optimizer, model.params).items()}
@@ -57,7 +59,7 @@ def save_model(model: Sequential, path: Path, *, overwrite: bool = True) -> None
         "layers": _describe_layers(model),
         "input_shape": model.input_shape,
         "compiled": compiled,
-        "epoch": model.epoch,
+        "epoch": int(model.epoch),
         "random": _describe_random(model.rng),
     }
     write(path, tensors, description, overwrite=overwrite)
@@ -133,6 +135,11 @@ def load_weights(model: Sequential, path: Path) -> None:
 
 
 def _describe_layers(network: Network) -> list[dict[str, Any]]:
+    kind = type(network)
+    if (kind.forward, kind.backward) != (Network.forward, Network.backward) or "forward" in vars(network):
+        raise TypeError(
+            f"{network} cannot be saved: it has a forward or backward pass of its own; save_weights keeps its weights."
+        )
     described = []
     for layer in network.layers:
         if isinstance(layer, Network):
@@ -184,7 +191,8 @@ class _FromFile(Initializer):
         return np.array(array)
 
 
-def _build(model: Sequential, input_shape: tuple[int, ...], weights: Mapping[str, Array]) -> None:
+def _build(model: Sequential, input_shape: tuple[int, ...], weights: Mapping[str, Array]) -> Sequential:
+    """The model, built with these weights, or a copy if they are float64."""
     layers = dict(_weighted(model))
     initializers = [(layer, layer.kernel_initializer, layer.bias_initializer) for layer in layers.values()]
     for name, layer in layers.items():
@@ -193,9 +201,12 @@ def _build(model: Sequential, input_shape: tuple[int, ...], weights: Mapping[str
     model.build(input_shape)
     for layer, kernel_initializer, bias_initializer in initializers:
         layer.kernel_initializer, layer.bias_initializer = kernel_initializer, bias_initializer
+    if any(array.dtype != np.float32 for array in weights.values()):
+        model = model.astype(np.float64)
     _check_arrays(weights, model.params, "its network")
     for name, param in model.params.items():
         param[...] = weights[name]  # those of custom layers, too
+    return model
 
 
 def _weighted(network: Network, prefix: str = "") -> list[tuple[str, Weighted]]:
@@ -228,7 +239,7 @@ def _make_model(
         input_shape = check_shape("the model", "input_shape", description["input_shape"])
         if max(input_shape) > LARGEST_INTEGER:
             raise ValueError(f"its input shape, {input_shape}, is too large.")
-        _build(model, input_shape, weights)
+        model = _build(model, input_shape, weights)
     elif weights:
         raise ValueError("it has weights, but no input shape.")
     model.epoch = _count(description["epoch"], "epoch")
