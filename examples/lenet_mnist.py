@@ -335,6 +335,8 @@ history = model.fit(
     epochs=epochs,
     verbose=1,
 )
+if not history.epoch:
+    raise SystemExit("Training was interrupted before the first epoch was done, so there is nothing to show.")
 
 # %% [markdown]
 # ### 3.2 Evaluate

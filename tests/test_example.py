@@ -3,6 +3,7 @@
 import os
 import re
 import runpy
+import signal
 import subprocess
 import sys
 from functools import partial
@@ -14,6 +15,7 @@ import numpy as np
 import pytest
 
 import tinynet
+from tinynet import training
 from tinynet.datasets import mnist, write_idx
 
 pytestmark = pytest.mark.trains_for_long
@@ -213,6 +215,18 @@ def test_the_fast_recipe_warms_up_and_cools_down(few_digits, run):
     assert np.argmax(rates) == steps_per_epoch // 2
     assert rates[-1] == pytest.approx(0, abs=1e-12)
     assert rates[-2] > 0
+
+
+def test_a_training_that_was_interrupted_at_once_shows_nothing(few_digits, run, monkeypatch):
+    train_step = training.train_step
+
+    def interrupted(*args):
+        signal.raise_signal(signal.SIGINT)
+        return train_step(*args)
+
+    monkeypatch.setattr(training, "train_step", interrupted)
+    with pytest.raises(SystemExit, match="interrupted before the first epoch was done, so there is nothing to show"):
+        run("--data", few_digits)
 
 
 def test_build_makes_the_lenet_of_the_course(one_epoch):
