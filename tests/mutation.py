@@ -83,6 +83,7 @@ FILES = {
     "layers/window.py": "test_conv2d.py test_max_pooling2d.py test_average_pooling2d.py",
     "layers/convolution.py": "test_convolution.py test_conv2d.py",
     "parallel.py": "test_parallel.py",
+    "sharding.py": "test_training.py",
     "training.py": "test_layer.py test_interrupt.py test_resuming.py::test_epochs_that_end_early_are_not_counted",
     "evaluation.py": "test_evaluation.py test_plan.py",
     "reference.py": "test_kernels.py test_max_pooling2d.py test_average_pooling2d.py test_convolution.py",

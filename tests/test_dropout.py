@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from tinynet import training
+from tinynet import sharding
 from tinynet.layers import Activation, Dense, Dropout, Input, Layer
 from tinynet.models import Sequential
 from tinynet.optimizers import SGD
@@ -144,7 +144,7 @@ def test_every_shard_of_every_batch_draws_numbers_of_its_own():
     model = network(Spy(drawn))
     for _ in range(50):
         model.train_on_batch(X, Y)
-    shards = training.shards(model, slice(0, len(X)))
+    shards = sharding.shards(model, slice(0, len(X)))
     assert len(shards) > 1
     assert len(drawn) == len(set(drawn)) == 50 * len(shards)
 

@@ -9,7 +9,7 @@ from unittest import mock
 import numpy as np
 import pytest
 
-from tinynet import evaluation, parallel, training
+from tinynet import evaluation, parallel, sharding
 from tinynet.callbacks import LambdaCallback
 from tinynet.layers import Activation, Conv2D, Dense, Dropout, Flatten, Input, Layer, MaxPooling2D, Softmax
 from tinynet.losses import SparseCategoricalCrossentropy
@@ -37,8 +37,8 @@ def network(*end: Layer, from_logits: bool = False, num_threads: int = 2, **opti
 def by_hand(model: Sequential, batch_size: int) -> list[float]:
     """What the layers say of the same shards, without regularizers."""
     loss, right = 0.0, 0
-    for batch in training.batches(len(IMAGES), batch_size):
-        for rows in training.shards(model, batch):
+    for batch in sharding.batches(len(IMAGES), batch_size):
+        for rows in sharding.shards(model, batch):
             logits, _ = model.up_to_logits(model.loss).forward(IMAGES[rows])
             loss += float(model.loss.value_and_gradient(logits, CLASSES[rows])[0].sum(dtype=np.float64))
             right += int((logits.argmax(axis=1) == CLASSES[rows]).sum())

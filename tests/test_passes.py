@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from strategies import lay_out, normal
 
-from tinynet import kernels, passes, training
+from tinynet import kernels, passes, sharding, training
 from tinynet.layers import (
     Activation,
     AveragePooling2D,
@@ -167,7 +167,7 @@ def digits(n: int, size: int = 8) -> Array:
 def test_every_shard_of_the_usual_networks_is_one_call(make):
     model, x, classes = make(num_threads=2), digits(40, 28), classes_for(40, 10)
     result, complete = of_batch(model, x, classes)
-    assert complete == [True] * len(training.shards(model, slice(0, 40)))
+    assert complete == [True] * len(sharding.shards(model, slice(0, 40)))
     assert_same(result, by_layers(model, x, classes))
 
 
@@ -184,7 +184,7 @@ def test_a_convolution_with_strides_goes_in_one_call_too():
 def test_training_is_the_same_for_any_number_of_threads_and_by_layers(monkeypatch, batch_size, large):
     """Batches of two shards and then a single image, of four and then two, and of four."""
     monkeypatch.setattr("tinynet.layers.outer_products.LARGE", large)
-    monkeypatch.setattr(training, "SMALL_NETWORK", 0)
+    monkeypatch.setattr(sharding, "SMALL_NETWORK", 0)
 
     def trained(**options: Any) -> Sequential:
         model = pooled(**options)
@@ -216,7 +216,7 @@ def twice_pooled(**options: Any) -> Sequential:
 
 @pytest.mark.parametrize("make", [pooled, twice_pooled])
 def test_two_shards_of_one_thread_go_together(make):
-    n = training.SHARD_SIZE
+    n = sharding.SHARD_SIZE
     model, x = make(num_threads=1), digits(2 * n)
     x[n:] *= normal(0, (n, 8, 8, 1), np.float32, zeros=0.5)  # the second one has more zeros
     result, complete = of_batch(model, x, classes_for(2 * n))

@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from strategies import lay_out, normal
 
-from tinynet import kernels, training
+from tinynet import kernels, sharding
 from tinynet.callbacks import LambdaCallback
 from tinynet.kernels import calls
 from tinynet.layers import (
@@ -77,8 +77,8 @@ def by_forward(model: Sequential, x: Array, batch_size: int = 32) -> Array:
     """What ``forward`` says of the same pieces."""
     pieces = [
         np.asarray(x)[batch][rows].astype(model.dtype)
-        for batch in training.batches(len(x), batch_size)
-        for rows in training.shards(model, slice(0, batch.stop - batch.start))
+        for batch in sharding.batches(len(x), batch_size)
+        for rows in sharding.shards(model, slice(0, batch.stop - batch.start))
     ]
     with np.errstate(invalid="ignore", over="ignore"):
         return np.concatenate([model.forward(piece)[0] for piece in pieces])
@@ -177,7 +177,7 @@ def test_any_network_predicts_what_its_forward_pass_says(drawn, n, batch_size, s
 def test_one_call_for_shards_that_go_together(runs, n, num_threads, dtype):
     model = small_lenet(num_threads=num_threads).astype(dtype)
     assert_same_bits(model, images(n), batch_size=n)
-    groups = training.in_groups(training.shards(model, slice(0, n)), num_threads)
+    groups = sharding.in_groups(sharding.shards(model, slice(0, n)), num_threads)
     assert sorted(runs()) == sorted(sum(rows.stop - rows.start for rows in group) for group in groups)
 
 

@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from threadpoolctl import threadpool_info, threadpool_limits
 
-from tinynet import parallel, training
+from tinynet import parallel, sharding, training
 from tinynet.callbacks import Callback
 from tinynet.layers import (
     Activation,
@@ -475,13 +475,13 @@ def test_without_a_seed_models_differ():
 
 
 def test_how_a_batch_is_cut_depends_on_its_size_and_the_networks():
-    small = Sequential([Input((1,)), Dense(training.SMALL_NETWORK - 2), Dense(1)])
-    large = Sequential([Input((1,)), Dense(training.SMALL_NETWORK - 1), Dense(1)])
-    larger = Sequential([Input((1,)), Dense(2 * training.SMALL_NETWORK)])
-    assert (training.SHARD_SIZE, training.LARGE_SHARD, training.SMALL_NETWORK) == (32, 64, 16384)
+    small = Sequential([Input((1,)), Dense(sharding.SMALL_NETWORK - 2), Dense(1)])
+    large = Sequential([Input((1,)), Dense(sharding.SMALL_NETWORK - 1), Dense(1)])
+    larger = Sequential([Input((1,)), Dense(2 * sharding.SMALL_NETWORK)])
+    assert (sharding.SHARD_SIZE, sharding.LARGE_SHARD, sharding.SMALL_NETWORK) == (32, 64, 16384)
 
     def sizes(model: Sequential, n: int) -> list[int]:
-        return [rows.stop - rows.start for rows in training.shards(model, slice(0, n))]
+        return [rows.stop - rows.start for rows in sharding.shards(model, slice(0, n))]
 
     for n in (1, 8, 15):
         assert sizes(small, n) == sizes(large, n) == sizes(larger, n) == [n]
@@ -497,8 +497,8 @@ def test_how_a_batch_is_cut_depends_on_its_size_and_the_networks():
 
 @given(st.integers(0, 1000), st.integers(1, 600), st.booleans())
 def test_a_batch_is_cut_into_equal_shards(start, n, is_small):
-    model = Sequential([Input((1,)), Dense(training.SMALL_NETWORK // (4 if is_small else 1))])
-    pieces = training.shards(model, slice(start, start + n))
+    model = Sequential([Input((1,)), Dense(sharding.SMALL_NETWORK // (4 if is_small else 1))])
+    pieces = sharding.shards(model, slice(start, start + n))
     sizes = [rows.stop - rows.start for rows in pieces]
     assert [i for rows in pieces for i in range(rows.start, rows.stop)] == [*range(start, start + n)]
     assert max(sizes) - min(sizes) <= 1
@@ -510,14 +510,14 @@ def test_a_batch_is_cut_into_equal_shards(start, n, is_small):
 def test_shards_in_groups(sizes, num_threads):
     ends = np.cumsum(sizes).tolist()
     pieces = [slice(end - size, end) for size, end in zip(sizes, ends, strict=True)]
-    groups = training.in_groups(pieces, num_threads)
+    groups = sharding.in_groups(pieces, num_threads)
     assert list(itertools.chain(*groups)) == pieces
     taken = [0] * num_threads  # by each thread, if the next ones go to the one that has had fewest
     for group in groups:
-        rows = training.rows_of(group)
+        rows = sharding.rows_of(group)
         assert (rows.start, rows.stop) == (group[0].start, group[-1].stop)
-        assert len(group) in training.SHARDS_AT_ONCE
-        assert len(group) == 1 or rows.stop - rows.start <= training.MOST_ROWS
+        assert len(group) in sharding.SHARDS_AT_ONCE
+        assert len(group) == 1 or rows.stop - rows.start <= sharding.MOST_ROWS
         assert len(group) == 1 or all(shard.stop - shard.start > 1 for shard in group)
         taken[taken.index(min(taken))] += len(group)
     if 1 not in sizes:
@@ -540,7 +540,7 @@ def test_shards_in_groups(sizes, num_threads):
 )
 def test_as_many_shards_go_together_as_may(size, count, num_threads, expected):
     pieces = [slice(i * size, (i + 1) * size) for i in range(count)]
-    assert [len(group) for group in training.in_groups(pieces, num_threads)] == expected
+    assert [len(group) for group in sharding.in_groups(pieces, num_threads)] == expected
 
 
 @pytest.mark.parametrize("num_threads", [1, 2])
@@ -1054,12 +1054,12 @@ def test_shards_and_rows_are_each_left_to_one_thread_that_is_sooner_done(monkeyp
 def test_a_thread_alone_takes_more_shards_together(monkeypatch, num_threads, expected):
     pieces, pace = [slice(i, i + 2) for i in range(0, 8, 2)], parallel.Pace()
     monkeypatch.setattr(pace, "num_threads", lambda most: num_threads)
-    assert training.run_all(len, pieces, 2, pace) == expected
+    assert sharding.run_in_groups(len, pieces, 2, pace) == expected
 
 
 def test_a_single_shard_is_no_matter_of_pace(monkeypatch):
     monkeypatch.setattr(parallel.Pace, "run", mock.Mock(side_effect=AssertionError))
-    assert training.run_all(len, [slice(0, 5)], 2, parallel.Pace()) == [1]
+    assert sharding.run_in_groups(len, [slice(0, 5)], 2, parallel.Pace()) == [1]
 
 
 class Norms(SGD):

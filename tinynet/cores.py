@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 
-from tinynet.validation import check_int
-
 
 def default_num_threads() -> int:
     """TINYNET_NUM_THREADS where it is set, else the number of cores that this process may use.
@@ -21,8 +19,3 @@ def default_num_threads() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
-
-
-def resolve_num_threads(num_threads: int | None) -> int:
-    """``num_threads`` checked, or the default for None."""
-    return default_num_threads() if num_threads is None else check_int("Sequential", "num_threads", num_threads)

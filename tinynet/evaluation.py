@@ -1,6 +1,6 @@
 """A network at work: its outputs, and how good they are.
 
-Batches are cut into shards, as in training (see ``training.py``), and the threads share those of several batches.
+Batches are cut into shards, as in training (see ``sharding.py``), and the threads share those of several batches.
 Neither their number nor how many batches are taken together changes a bit of the outputs.
 """
 
@@ -19,7 +19,8 @@ from tinynet.callbacks.callback import Callback, CallbackList
 from tinynet.interrupt import InterruptWatch
 from tinynet.memory import keep_freed_memory
 from tinynet.plan import Plan
-from tinynet.training import BatchResult, batches, in_rows, plan_of, result_of, rows_of, run_all, shards
+from tinynet.sharding import batches, rows_of, run_in_groups, shards
+from tinynet.training import BatchResult, for_kernels, plan_of, result_of
 
 if TYPE_CHECKING:
     from tinynet.models import Sequential
@@ -43,7 +44,7 @@ def evaluate(model: Sequential, x: Array, classes: Array, batch_size: int, callb
         run_shards = functools.partial(_evaluate_shards, model, plan, x, classes)
         pieces, pace = list(itertools.chain(*cut)), plan.pace_of("evaluate", batch_size)
         with parallel.single_threaded_blas():
-            results = itertools.chain(*run_all(run_shards, pieces, model.num_threads, pace))
+            results = itertools.chain(*run_in_groups(run_shards, pieces, model.num_threads, pace))
         for (number, rows), own in zip(group, cut, strict=True):
             for result in itertools.islice(results, len(own)):
                 total.add(result)
@@ -60,7 +61,7 @@ def _evaluate_shards(
     loss, _ = model.loss_and_optimizer()
     rows = rows_of(together)
     if plan.gives_logits(loss, rows.stop - rows.start):
-        logits = plan.logits(in_rows(x[rows], plan.dtype))
+        logits = plan.logits(for_kernels(x[rows], plan.dtype))
         of_shards = [logits[shard.start - rows.start : shard.stop - rows.start] for shard in together]
     else:
         network = model.up_to_logits(loss)
@@ -80,7 +81,7 @@ def predict(model: Sequential, x: Array, batch_size: int, callbacks: CallbackLis
     plan = plan_of(model)
     outputs = np.empty((len(x), *model.output_shape), plan.dtype)
     if len(x) == 1 and plan.takes(1) and not callbacks.callbacks:
-        plan.run(in_rows(x, plan.dtype), outputs)  # at once: to share out a single sample may take as long
+        plan.run(for_kernels(x, plan.dtype), outputs)  # at once: to share out a single sample may take as long
         return outputs
     callbacks.on_predict_begin({})
     for group in _groups(len(x), batch_size, "predict", callbacks):
@@ -91,7 +92,7 @@ def predict(model: Sequential, x: Array, batch_size: int, callbacks: CallbackLis
         pieces = [shard for _, rows in group for shard in shards(model, rows)]
         pace = plan.pace_of("predict", batch_size)
         with parallel.single_threaded_blas():
-            run_all(run_shards, pieces, model.num_threads, pace)
+            run_in_groups(run_shards, pieces, model.num_threads, pace)
         for number, rows in group:
             callbacks.on_predict_batch_end(number, {"outputs": outputs[rows]})
     callbacks.on_predict_end({})
@@ -101,7 +102,7 @@ def predict(model: Sequential, x: Array, batch_size: int, callbacks: CallbackLis
 def _predict_shards(model: Sequential, plan: Plan, x: Array, outputs: Array, together: Sequence[slice]) -> None:
     rows = rows_of(together)
     if plan.takes(rows.stop - rows.start) and plan.dtype == outputs.dtype:
-        plan.run(in_rows(x[rows], plan.dtype), outputs[rows])
+        plan.run(for_kernels(x[rows], plan.dtype), outputs[rows])
     else:
         for shard in together:
             y, _ = model.forward(x[shard].astype(outputs.dtype, copy=False))

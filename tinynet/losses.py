@@ -22,11 +22,10 @@ import numpy as np
 import numpy.typing as npt
 
 from tinynet import kernels
-from tinynet.validation import check_choice, check_flag, refuse_keras_name, reject_arguments
+from tinynet.validation import FLOATS, check_choice, check_flag, refuse_keras_name, reject_arguments
 
 Array = npt.NDArray[Any]
 
-_FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
 _SMALLEST = 1e-7  # Keras's epsilon: probabilities given from outside are kept this far from 0 and 1
 
 
@@ -66,8 +65,8 @@ def softmax_cross_entropy(logits: Array, classes: Array) -> tuple[Array, Array]:
             f"{classes.min()} to {classes.max()}."
         )
     dtype = logits.dtype
-    if dtype not in _FLOATS:
-        dtype = _FLOATS[0] if np.result_type(logits, np.float32) == np.float32 else _FLOATS[1]
+    if dtype not in FLOATS:
+        dtype = FLOATS[0] if np.result_type(logits, np.float32) == np.float32 else FLOATS[1]
     losses, dlogits = np.empty(n, dtype), np.empty((n, k), dtype)
     kernels.softmax_cross_entropy(np.ascontiguousarray(logits, dtype), numbers, losses, dlogits)
     return losses, dlogits

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -11,7 +12,7 @@ import numpy.typing as npt
 
 from tinynet import data_checks, evaluation, training
 from tinynet.callbacks.callback import Callback, CallbackList, History, check_callbacks
-from tinynet.cores import resolve_num_threads
+from tinynet.cores import default_num_threads
 from tinynet.interrupt import Interrupted, InterruptWatch
 from tinynet.layers.layer import Array, Layer
 from tinynet.losses import LOSSES, Loss, get_loss
@@ -86,7 +87,7 @@ class Sequential(Network):
     @property
     def num_threads(self) -> int:
         """How many threads work at once."""
-        return resolve_num_threads(self._num_threads)
+        return default_num_threads() if self._num_threads is None else self._num_threads
 
     @num_threads.setter
     def num_threads(self, num_threads: int | None) -> None:
@@ -234,17 +235,9 @@ class Sequential(Network):
             validation_split = check_number("fit", "validation_split", validation_split, low=0, high=1)
         given = check_callbacks("fit", callbacks)
         with self.unbuilt_by_errors():
-            images, classes = self._check("fit", x, y)
+            (images, classes), validation = self._data_for_fit(x, y, validation_split, validation_data)
             _, optimizer = self.loss_and_optimizer()
             optimizer.refuse_other_model(self.identity)
-            validate = None
-            if validation_data is not None:
-                if not isinstance(validation_data, (tuple, list)) or len(validation_data) != 2:
-                    raise ValueError("fit: validation_data must be a pair (x, y).")
-                validation = self._check("fit, validation_data", *validation_data)
-            elif validation_split:
-                images, classes, *last = data_checks.split_off_validation(images, classes, validation_split)
-                validation = (last[0], last[1])
         history = self.history = History()
         self.stop_training = False
         size = len(images), batch_size
@@ -254,11 +247,9 @@ class Sequential(Network):
         params = {"verbose": verbose, "epochs": epochs, "steps": -(-len(images) // batch_size)}
         with InterruptWatch() as watch, contextlib.closing(bar):
             told = CallbackList([watch, *before, *given, history, *after], self, params)
-            if validation_data is not None or validation_split:
-
-                def validate() -> dict[str, float]:
-                    return evaluation.evaluate(self, *validation, batch_size, told)
-
+            validate = None
+            if validation is not None:
+                validate = functools.partial(evaluation.evaluate, self, *validation, batch_size, told)
             try:
                 training.train(
                     self,
@@ -276,6 +267,24 @@ class Sequential(Network):
                 bar.close()
                 print(watch.report(), file=sys.stderr, flush=True)
         return history
+
+    def _data_for_fit(
+        self,
+        x: npt.ArrayLike,
+        y: npt.ArrayLike | None,
+        validation_split: float | None,
+        validation_data: tuple[npt.ArrayLike, npt.ArrayLike] | None,
+    ) -> tuple[tuple[Array, Array], tuple[Array, Array] | None]:
+        """The samples and the classes to learn from, and those to watch, if any."""
+        images, classes = self._check("fit", x, y)
+        if validation_data is not None:
+            if not isinstance(validation_data, (tuple, list)) or len(validation_data) != 2:
+                raise ValueError("fit: validation_data must be a pair (x, y).")
+            return (images, classes), self._check("fit, validation_data", *validation_data)
+        if not validation_split:
+            return (images, classes), None
+        *first, last_images, last_classes = data_checks.split_off_validation(images, classes, validation_split)
+        return (first[0], first[1]), (last_images, last_classes)
 
     # evaluate, predict ---------------------------------------------------------------------------------------------
 

@@ -14,12 +14,12 @@ import numpy.typing as npt
 
 from tinynet import kernels
 from tinynet.kernels import calls
+from tinynet.kernels.arrays import LINE
 
 Array = npt.NDArray[Any]
 DType = np.dtype[Any]
 Addresses = list[tuple[int, int]]  # where addresses stand in a table, and how far they are from an array's beginning
 
-LINE = 64  # bytes: arrays begin where a line of the cache does
 GIVEN_UP = 1 << 40  # the next row of a run that has ended before its last call
 KEPT_BYTES = 1 << 24  # of memory for work: where a run needs no more, it is kept for the next one
 

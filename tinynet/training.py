@@ -15,9 +15,9 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -27,19 +27,13 @@ from tinynet.callbacks.callback import CallbackList
 from tinynet.layers.outer_products import OuterProducts
 from tinynet.memory import keep_freed_memory
 from tinynet.plan import Plan
+from tinynet.sharding import batches, rows_of, run_in_groups, shards
 
 if TYPE_CHECKING:
     from tinynet.models import Sequential
 
 Array = npt.NDArray[Any]
-Result = TypeVar("Result")
 
-# The most samples in a shard: few enough to share a batch of 128 among four cores. A small network's batches are half
-# done before a third core has begun.
-SHARD_SIZE, LARGE_SHARD = 32, 64
-CUT_FROM, SMALL_CUT_FROM = 16, 33  # samples of a batch: another core is not worth waking for fewer
-SMALL_NETWORK = 1 << 14  # outputs of all its layers
-SHARDS_AT_ONCE, MOST_ROWS = (4, 2, 1), 64  # that a thread takes, and the most samples that two or more of them have
 WAVE_SIZE = 256  # samples: their shards' gradients are in memory together
 
 
@@ -131,12 +125,6 @@ def train(
     callbacks.on_train_end(logs)
 
 
-def batches(num_samples: int, batch_size: int) -> Iterator[slice]:
-    """Slices of ``batch_size`` rows, the last one with what remains."""
-    for start in range(0, num_samples, batch_size):
-        yield slice(start, min(start + batch_size, num_samples))
-
-
 def train_step(model: Sequential, x: Array, classes: Array, where: str = "on this batch") -> BatchResult:
     """One step of the optimizer on a batch; the sums are those from before the step, without the gradients.
 
@@ -215,7 +203,7 @@ def run_batch(model: Sequential, x: Array, classes: Array) -> BatchResult:
     def run_shards(together: Sequence[slice]) -> list[BatchResult]:
         rows, sizes, done = rows_of(together), [shard.stop - shard.start for shard in together], None
         if has_program:
-            done = plan.gradients(in_rows(x[rows], x.dtype), in_rows(classes[rows], np.intp), sizes, n)
+            done = plan.gradients(for_kernels(x[rows], x.dtype), for_kernels(classes[rows], np.intp), sizes, n)
         if done is None:
             return [run_layers(shard) for shard in together]
         return [result_of(model, classes[shard], *found) for shard, found in zip(together, done, strict=True)]
@@ -234,7 +222,7 @@ def run_batch(model: Sequential, x: Array, classes: Array) -> BatchResult:
     total: BatchResult | None = None
     with parallel.single_threaded_blas():
         for wave in batches(n, WAVE_SIZE):
-            results = run_all(run_shards, shards(model, wave), model.num_threads, plan.pace_of("train", n))
+            results = run_in_groups(run_shards, shards(model, wave), model.num_threads, plan.pace_of("train", n))
             first, *others = itertools.chain(*results)
             for other in others:
                 first.add(other)
@@ -247,9 +235,15 @@ def run_batch(model: Sequential, x: Array, classes: Array) -> BatchResult:
     assert total is not None, "a batch has samples"
     if model.regularizers:
         total.finite |= add_up(model, total.grads, n)
-    for key, regularizer in model.regularizers.items():  # once a batch: its loss is a mean, but here is a sum
+        _add_regularizers(model, total)
+    return total
+
+
+def _add_regularizers(model: Sequential, total: BatchResult) -> None:
+    """Add the regularizers' loss and gradients to the sums of a batch."""
+    for key, regularizer in model.regularizers.items():  # once: the loss is a mean, but here is a sum
         W = model.params[key]
-        total.loss += n * float(regularizer(W))
+        total.loss += total.num_samples * float(regularizer(W))
         gradient = regularizer.gradient(W)
         if np.shape(gradient) != W.shape:
             raise ValueError(
@@ -258,7 +252,6 @@ def run_batch(model: Sequential, x: Array, classes: Array) -> BatchResult:
             )
         total.grads[key] += gradient
         total.finite.discard(key)
-    return total
 
 
 def plan_of(model: Sequential) -> Plan:
@@ -269,7 +262,7 @@ def plan_of(model: Sequential) -> Plan:
     return plan
 
 
-def in_rows(x: Array, dtype: Any) -> Array:
+def for_kernels(x: Array, dtype: Any) -> Array:
     """``x`` as kernels take it, in rows and such that it may be written: itself, or a copy."""
     return x.astype(dtype, order="C", copy=not x.flags.behaved)
 
@@ -286,61 +279,6 @@ def result_of(model: Sequential, classes: Array, losses: Array, logits: Array, g
             )
         right.append(float(values.sum()))
     return BatchResult(len(losses), float(losses.sum(dtype=np.float64)), right, grads)
-
-
-def shards(model: Sequential, rows: slice) -> list[slice]:
-    """How rows of a batch are cut, in order: by their number and the model's size, not by the number of threads.
-
-    An even number of shards, as equal as can be, or one.
-    """
-    n, outputs = rows.stop - rows.start, sum(math.prod(layer.output_shape or ()) for layer in model.layers)
-    cut_from, most = (SMALL_CUT_FROM, LARGE_SHARD) if outputs < SMALL_NETWORK else (CUT_FROM, SHARD_SIZE)
-    if n < cut_from:
-        return [rows]
-    count = 2 * math.ceil(n / (2 * most))
-    ends = [rows.start + n * number // count for number in range(count + 1)]
-    return [slice(start, end) for start, end in itertools.pairwise(ends)]
-
-
-def in_groups(pieces: Sequence[slice], num_threads: int) -> list[Sequence[slice]]:
-    """The shards that a thread takes together, in order: four or two, as long as there are so many for each thread.
-
-    Matrix products of more rows are faster. Sums over samples remain those of each shard, so no bit depends on it. (For
-    a single sample there are other kernels, so it goes alone.)
-    """
-    groups: list[Sequence[slice]] = []
-    while pieces:
-        for_each = next(filter(None, (_one_for_each(pieces, count, num_threads) for count in SHARDS_AT_ONCE)))
-        groups += for_each
-        pieces = pieces[sum(map(len, for_each)) :]
-    return groups
-
-
-def _one_for_each(pieces: Sequence[slice], count: int, num_threads: int) -> list[Sequence[slice]]:
-    """For each thread, ``count`` of the next shards; none where there are too few, or they do not go together."""
-    if count == 1:
-        return [[piece] for piece in pieces[:num_threads]]
-    groups = [pieces[i : i + count] for i in range(0, count * num_threads, count)]
-    return groups if all(len(group) == count and _go_together(group) for group in groups) else []
-
-
-def _go_together(pieces: Sequence[slice]) -> bool:
-    rows = rows_of(pieces)
-    return rows.stop - rows.start <= MOST_ROWS and all(piece.stop - piece.start > 1 for piece in pieces)
-
-
-def run_all(
-    function: Callable[[Sequence[slice]], Result], pieces: Sequence[slice], num_threads: int, pace: parallel.Pace
-) -> list[Result]:
-    """What the function gives for shards that go together, for all of them in order, on up to so many threads."""
-    if len(pieces) == 1:
-        return parallel.run_all(function, [pieces], 1)
-    return pace.run(lambda count: parallel.run_all(function, in_groups(pieces, count), count), num_threads)
-
-
-def rows_of(together: Sequence[slice]) -> slice:
-    """All rows of shards that follow each other."""
-    return slice(together[0].start, together[-1].stop)
 
 
 def add_up(model: Sequential, grads: dict[str, Any], n: int) -> set[str]:

@@ -27,6 +27,9 @@ def check_choice(
         raise ValueError(f"{owner}: {argument}={value!r} is not known; choose one of {allowed}.{hint}")
 
 
+FLOATS = np.dtype(np.float32), np.dtype(np.float64)  # what layers compute in
+
+
 def check_int(owner: str, argument: str, value: Any, *, minimum: int = 1) -> int:
     """Return ``value`` as an int of at least ``minimum``; raise TypeError or ValueError otherwise."""
     if isinstance(value, bool):

@@ -22,19 +22,17 @@ from tinynet.layers.outer_products import OuterProducts
 from tinynet.layers.pooled_gradient import PooledGradient, whole
 from tinynet.layers.step import Step
 from tinynet.regularizers import Regularizer
-from tinynet.validation import are_finite_in, check_int, check_shape, reject_arguments
+from tinynet.validation import FLOATS, are_finite_in, check_int, check_shape, reject_arguments
 
 Array = npt.NDArray[Any]
 Shape = tuple[int, ...]
 Gradients = tuple[Any, dict[str, Array]]  # dx (None where it was not asked for), and grads by parameter name
 UnsummedGradients = tuple[Any, dict[str, Array | OuterProducts]]  # dx: an array, or a PooledGradient
 
-_FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
-
 
 def check_parameter(layer: object, name: str, value: Any) -> None:
     """Raise TypeError unless a parameter is an array of floats: a user may have put something else in its place."""
-    if not isinstance(value, np.ndarray) or value.dtype not in _FLOATS:
+    if not isinstance(value, np.ndarray) or value.dtype not in FLOATS:
         kind = f"a {value.dtype} array" if isinstance(value, np.ndarray) else type(value).__name__
         raise TypeError(
             f"{layer}: the parameter {name} must be a float32 or float64 array, as build made it, got {kind}; "
@@ -213,7 +211,7 @@ class Layer:
 
     def astype(self, dtype: npt.DTypeLike) -> Self:
         """A copy of the layer whose parameters are float32 or float64: the latter to check gradients."""
-        if np.dtype(dtype) not in _FLOATS:
+        if np.dtype(dtype) not in FLOATS:
             raise ValueError(f"{self}: layers compute in float32 or float64, got {np.dtype(dtype)}.")
         twin = copy.deepcopy(self)
         converted: dict[int, tuple[Array, Array]] = {}  # by the old array, which must live on: an id may be used again
@@ -228,7 +226,7 @@ class Layer:
         """Return ``x`` as a C-contiguous array (itself if it is one); refuse what the layer cannot take."""
         if self.input_shape is None or self.output_shape is None:
             raise ValueError(f"{self} is not built: call build(input_shape, rng) first, or add it to a Sequential.")
-        if not isinstance(x, np.ndarray) or x.dtype not in _FLOATS:
+        if not isinstance(x, np.ndarray) or x.dtype not in FLOATS:
             kind = f"{x.dtype} array" if isinstance(x, np.ndarray) else type(x).__name__
             raise TypeError(f"{self} takes a float32 or float64 array, got {kind}; x.astype('float32') converts it.")
         if x.shape[1:] != self.input_shape:

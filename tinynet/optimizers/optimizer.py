@@ -13,13 +13,11 @@ import numpy.typing as npt
 from tinynet import kernels
 from tinynet.layers.outer_products import OuterProducts
 from tinynet.optimizers.schedules import LearningRateSchedule
-from tinynet.validation import check_number, reject_arguments
+from tinynet.validation import FLOATS, check_number, reject_arguments
 
 Array = npt.NDArray[Any]
 Update = TypeVar("Update", bound=Callable[..., None])
 Part = tuple[Array, Callable[[], Array], list[Array]]  # of a parameter; its gradient, once called; what is remembered
-
-_FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
 
 
 def elementwise(update: Update) -> Update:
@@ -241,7 +239,7 @@ class Optimizer:
         if params.keys() != grads.keys():
             raise ValueError(f"{owner}: gradients for {sorted(grads)}, but parameters {sorted(params)}.")
         for name, w in params.items():
-            if not isinstance(w, np.ndarray) or w.dtype not in _FLOATS:
+            if not isinstance(w, np.ndarray) or w.dtype not in FLOATS:
                 kind = getattr(w, "dtype", type(w).__name__)
                 raise TypeError(f"{owner}: parameters are arrays of float32 or float64, but {name} is {kind}.")
             if not w.flags.writeable:
