@@ -252,6 +252,15 @@ def _calls_of_sum_patches(model: Sequential, x: Array) -> list[Any]:
     return [call.args for call in sum_patches.call_args_list]
 
 
+def test_a_relu_of_its_own_after_weights_that_are_large(monkeypatch):
+    """What these weights' gradient is made of must be among the results, or there would be nothing to return."""
+    monkeypatch.setattr("tinynet.layers.outer_products.LARGE", 0)
+    model, x = small(Flatten(), Dense(12), ReLU()), digits(5)
+    result, complete = of_batch(model, x, classes_for(5))
+    assert complete == [True]
+    assert_same(result, by_layers(model, x, classes_for(5)))
+
+
 class Bent(Dense):
     """Has a backward pass of its own."""
 
