@@ -86,6 +86,29 @@ def test_jumps(zeros):
     assert out[0] == {0: 36, 1: 12, 2: 6, 3: 6}[zeros]
 
 
+def test_a_jump_in_any_case():
+    program = Program(np.float32)
+    x, _ = program.given(3), program.given(0)
+    past = program.jump()
+    program.call(kernels.divide, x, 2)
+    past()
+    program.call(kernels.divide, x, 3)
+    given = np.full(3, 36, np.float32)
+    assert program.finish().run(given, NONE) is not None
+    np.testing.assert_array_equal(given, [12, 12, 12])
+
+
+def test_a_run_is_given_up_however_many_calls_follow():
+    program = Program(np.float32)
+    x, y = program.given(1), program.given(1)
+    program.jump_if_dense(x, 0)
+    for _ in range(100):
+        program.call(kernels.divide, y, 2)
+    given, out = np.ones(1, np.float32), np.ones(1, np.float32)
+    assert program.finish().run(given, out) is None
+    assert out[0] == 1
+
+
 def test_arrays_begin_at_lines_of_the_cache():
     room = Room()
     arrays = [room.add(shape, np.dtype(kind)) for shape, kind in (((3,), "f"), ((0, 2), "i"), ((5, 7), "d"))]
@@ -96,6 +119,12 @@ def test_arrays_begin_at_lines_of_the_cache():
     assert [place.ctypes.data % 64 for place in places] == [0, 0, 0]
     places[0][:], places[2][:] = 1, 2
     assert (places[0] == 1).all()
+
+
+def test_memory_begins_at_a_line_of_the_cache_wherever_numpy_has_found_it():
+    memories = [program._memory(size) for size in range(1, 200)]
+    assert [memory.size for memory in memories] == list(range(1, 200))
+    assert {memory.ctypes.data % 64 for memory in memories} == {0}
 
 
 def test_memory_is_used_again_unless_there_is_much_of_it(monkeypatch):
