@@ -166,6 +166,20 @@ def test_the_shards_of_several_batches_are_shared_out_together(monkeypatch, shar
     monkeypatch.setattr(evaluation, "SAMPLES_AT_ONCE", 35)
     run(verb, network())
     assert shared_out == [8, 3, 3, 2]
+    monkeypatch.setattr(evaluation, "SAMPLES_AT_ONCE", 9)  # less than a batch
+    run(verb, network())
+    assert shared_out == [8, 3, 3, 2, *[1] * 8]
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_a_batch_of_one_goes_in_one_call_where_several_samples_are_left_to_blas(verb):
+    model = Sequential([Input((17000,)), Dense(3, activation="softmax")], seed=0)
+    model.compile("sgd", "sparse_categorical_crossentropy")
+    x, told = np.ones((5, 17000), np.float32), LambdaCallback(**{f"on_{VERBS[verb]}_batch_end": lambda *_: None})
+    data, name = ((x, np.zeros(5, int)), "logits") if verb == "evaluate" else ((x,), "run")
+    with mock.patch.object(Plan, name, autospec=True, side_effect=getattr(Plan, name)) as one_call:
+        getattr(model, verb)(*data, batch_size=2, verbose=0, callbacks=[told])
+    assert [len(call.args[1]) for call in one_call.mock_calls] == [1]
 
 
 @pytest.mark.parametrize("when", ["begin", "end"])
@@ -175,6 +189,11 @@ def test_who_wants_to_be_told_of_a_batch_is_told_before_the_next_one(shared_out,
     hook = {f"on_{VERBS[verb]}_batch_{when}": lambda batch, logs: told.append((batch, len(shared_out)))}
     run(verb, network(), [LambdaCallback(**hook)])
     assert told == [(batch, batch + (when == "end")) for batch in range(8)]
+
+
+def test_a_single_sample_is_not_shared_out(shared_out):
+    network().predict(IMAGES[:1])
+    assert shared_out == []
 
 
 def test_callbacks_are_told_of_a_single_sample_too():
