@@ -146,7 +146,7 @@ def test_how_long_it_took_is_found_out_again_and_what_was_before_forgotten(monke
     work = Work(monkeypatch)
     assert work.times({1: 0.2, 3: 0.1}, 7) == [3, 3, 1, 1, 3, 3, 3]
     assert work.times({1: 1.0, 3: 2.0}, 7) == [3, 3, 1, 1, 1, 1, 1]
-    assert work.times({1: 2.0, 3: 1.0}, 7) == [3, 3, 1, 1, 3, 3, 3]
+    assert work.times({1: 3.0, 3: 1.5}, 7) == [3, 3, 1, 1, 3, 3, 3]
 
 
 def test_a_slow_call_among_fast_ones_does_not_count(monkeypatch):
@@ -159,6 +159,7 @@ def test_a_slow_call_among_fast_ones_does_not_count(monkeypatch):
 
 def test_what_threads_take_long_for_is_theirs_without_trial(monkeypatch):
     work = Work(monkeypatch)
+    assert work.times({3: 11.0}, 7) == [3] * 7
     assert work.times({3: 10.0}, 20) == [3] * 20
     assert work.times({1: 1.0, 3: 9.9}, 8)[-1] == 1  # until it takes no time any more
 
