@@ -117,7 +117,7 @@ WIDER = (
 COMPILED = {
     r"_write_add_runs.*": "sum_patches or add_filters",
     r"_write_max_of_fours": "max_pool",
-    r"_write_call|_from_word|machine_code|table_of|_words|signature_of": "program",
+    r"_write_call|_from_word|machine_code|table_of|_words|signature_of": "program",  # not in test_kernels.py: see below
     r"_write_all_zero": "convolve",
     r"_products_of(.write)?": "convolve or matmul or winograd",
     r"_writer_of_terms.*|_pixels_of_.*|_weights_of_.*|_write_two_by_two.*": "winograd",
@@ -272,6 +272,8 @@ class Copy:
         compiled = is_kernel and its_kernels != []
         if compiled:
             stages = [("tests/test_kernels.py", "-k", f"(test_a_kernel or test_kernels) and ({its_kernels[0]})")]
+            if mutant.file == "kernels/calls.py":
+                stages = [("tests/test_program.py",), ("tests/test_passes.py", "-k", "usual_networks")]
         for tests in stages:
             if tests not in self.usual:
                 passed, self.usual[tests] = self.run(tests, 600, compiled=compiled, write_bytecode=True)
