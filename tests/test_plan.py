@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from strategies import lay_out, normal
 
-from tinynet import kernels, sharding
+from tinynet import kernels, passes, sharding
 from tinynet.callbacks import LambdaCallback
 from tinynet.kernels import calls
 from tinynet.layers import (
@@ -226,6 +226,14 @@ def test_several_threads_may_use_one_model():
         thread.join()
     for output in outputs:
         np.testing.assert_array_equal(output, expected)
+
+
+def test_programs_for_other_numbers_of_samples_are_kept():
+    model = Sequential([Input((4,)), Dense(3)])
+    with mock.patch.object(passes, "prediction", side_effect=passes.prediction) as prediction:
+        for n in (3, 5, 3, 5):
+            model.predict(images(n, (4,)))
+    assert prediction.call_count == 2
 
 
 def test_layers_of_four_axes_or_two_and_networks_without_parameters(runs):
