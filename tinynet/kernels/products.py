@@ -15,9 +15,10 @@ from tinynet.kernels.vectors import Code, compiled_as
 # While some columns of a row of W are multiplied, so many lines of the cache, 64 bytes each, are fetched of those that
 # are AHEAD of them: one line by each of the first tiles.
 AHEAD, LINES = (COLUMNS, 4) if VECTOR_BYTES == 64 else (2 * COLUMNS, 1)
-# Rows of W at a time. With a large cache, as many as it has room for of COLUMNS; without one, few enough that the
-# processor remembers where in memory they are, while all columns are gone through. It may be more where these are few.
-DEPTH, NARROW, NARROW_DEPTH = (1 << 12, 0, 0) if VECTOR_BYTES == 64 else (128, 2 * COLUMNS, 512)
+# Rows of W at a time: few enough that what they are multiplied with stays in the cache while all columns are gone
+# through; or, without a large cache, that the processor remembers where in memory the rows are. It may be more where
+# there are few columns.
+DEPTH, NARROW, NARROW_DEPTH = (1 << 10, 0, 0) if VECTOR_BYTES == 64 else (128, 2 * COLUMNS, 512)
 ROWS = 48  # that are transposed at a time
 # Rows that ``vecmat`` adds up at once, and whether the next ones are fetched meanwhile, by lines of the cache.
 ROWS_AT_ONCE, NEXT_ARE_FETCHED = 4, VECTOR_BYTES < 64
