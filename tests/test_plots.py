@@ -511,6 +511,19 @@ def test_the_drawing_names_every_layer_with_shape_and_parameters(model: models.S
     ]
 
 
+def test_names_with_dollars_are_no_formulas():
+    model = models.Sequential(
+        [layers.Input((8, 8, 1)), layers.Conv2D(2, 3, name="a$b_{c$"), layers.Flatten(), layers.Dense(3, name="$d^{$")]
+    )
+    figures = [
+        plots.plot_model(model),
+        plots.plot_filters(model.layers[0]),
+        plots.plot_feature_maps(model, np.zeros((8, 8, 1))),
+    ]
+    for figure in figures:
+        FigureCanvasAgg(figure).draw()
+
+
 def test_the_drawing_says_what_a_layer_does():
     kinds = [
         layers.Input((8, 8, 2)),

@@ -250,8 +250,8 @@ def test_what_lies_deeper_than_a_file_may_go_is_not_saved(tmp_path, inside, leve
 
 
 class PassesOn(Dense):
-    def __init__(self, units, **options):
-        super().__init__(units, **options)
+    def __init__(self, units, name=None, **options):
+        super().__init__(units, name=name, **options)
 
 
 class SignDescent(Optimizer):

@@ -91,8 +91,7 @@ def predict(model: Sequential, x: Array, batch_size: int, callbacks: CallbackLis
         run_shards = functools.partial(_predict_shards, model, plan, x, outputs)
         pieces = [shard for _, rows in group for shard in shards(model, rows)]
         pace = plan.pace_of("predict", batch_size)
-        with parallel.single_threaded_blas():
-            run_in_groups(run_shards, pieces, model.num_threads, pace)
+        run_in_groups(run_shards, pieces, model.num_threads, pace)
         for number, rows in group:
             callbacks.on_predict_batch_end(number, {"outputs": outputs[rows]})
     callbacks.on_predict_end({})
@@ -103,15 +102,16 @@ def _predict_shards(model: Sequential, plan: Plan, x: Array, outputs: Array, tog
     rows = rows_of(together)
     if plan.takes(rows.stop - rows.start) and plan.dtype == outputs.dtype:
         plan.run(for_kernels(x[rows], plan.dtype), outputs[rows])
-    else:
-        for shard in together:
+        return
+    for shard in together:
+        with parallel.single_threaded_blas():
             y, _ = model.forward(x[shard].astype(outputs.dtype, copy=False))
-            if np.shape(y) != outputs[shard].shape or y.dtype.kind != "f":
-                raise ValueError(
-                    f"predict: {model.layers[-1]} was to give floats of shape {outputs[shard].shape}, got shape "
-                    f"{np.shape(y)} and dtype {np.asarray(y).dtype}; its make and its forward must agree."
-                )
-            outputs[shard] = y
+        if np.shape(y) != outputs[shard].shape or y.dtype.kind != "f":
+            raise ValueError(
+                f"predict: {model.layers[-1]} was to give floats of shape {outputs[shard].shape}, got shape "
+                f"{np.shape(y)} and dtype {np.asarray(y).dtype}; its make and its forward must agree."
+            )
+        outputs[shard] = y
 
 
 def _groups(n: int, batch_size: int, verb: str, callbacks: CallbackList) -> Iterator[list[tuple[int, slice]]]:

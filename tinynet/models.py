@@ -413,6 +413,9 @@ class Sequential(Network):
         The file is in the safetensors format whatever its name, so names ending in ".keras" or ".h5" work, but Keras
         cannot read it. It is written whole or not at all. ``tinynet.models.load_model`` reads it.
 
+        Layers and the like are made again from what their constructors take, so what was changed later cannot be saved,
+        nor can a pass that a network has of its own. ``save_weights`` keeps the weights of any model.
+
         Args:
             filepath: the file's name; ".safetensors" is the usual ending.
             overwrite: whether to replace a file of that name.
@@ -421,7 +424,8 @@ class Sequential(Network):
             FileExistsError: there is one, and ``overwrite`` is False.
             ValueError: a weight is NaN or infinite, the optimizer is that of other parameters, or an argument of some
                 layer is more than ``load_model`` takes.
-            TypeError: a class of your own does not keep its constructor's arguments as attributes, or one is no data.
+            TypeError: a class of your own does not keep its constructor's arguments as attributes, or one is no data;
+                or what would be loaded is another model.
             OSError: the file cannot be written.
         """
         reject_arguments("save", unsupported, only={"zipped": (None,), "save_format": (None,)})

@@ -46,21 +46,10 @@ class Network(Layer):
 
         Raises:
             TypeError: it is not a layer.
-            ValueError: it does not fit what comes before it, its name is taken, or an Input is not the first.
+            ValueError: it does not fit what comes before it, its name is taken, it is in the network already, or an
+                Input is not the first.
         """
-        if isinstance(layer, type) and issubclass(layer, Layer):
-            raise TypeError(f"add takes a layer, got the class {layer.__name__}; write {layer.__name__}(...).")
-        if not isinstance(layer, Layer):
-            raise TypeError(f"add takes a layer of tinynet.layers, got {layer!r}.")
-        if "name" not in vars(layer):
-            kind = type(layer).__name__
-            raise TypeError(f"add: {kind}.__init__ must call super().__init__(...), as that of every layer does.")
-        if any(part is self for part in parts_of(layer)):
-            raise ValueError("add: a network cannot be one of its own layers.")
-        present = {id(each) for each in _layers_in(self)}
-        shared = next((each for each in _layers_in(layer) if id(each) in present), None)
-        if shared is not None:
-            raise ValueError(f"add: {shared} is in this network already; a layer can have only one place in it.")
+        self._check_new(layer)
         if isinstance(layer, Input):
             if self.layers or self.input_shape is not None:
                 raise ValueError("Input says the shape of the samples, so it comes first, and once.")
@@ -82,6 +71,22 @@ class Network(Layer):
                 raise
         self.input_shape = input_shape
         self.layers.append(layer)
+
+    def _check_new(self, layer: Any) -> None:
+        """Raise TypeError or ValueError unless this is a layer that can be added."""
+        if isinstance(layer, type) and issubclass(layer, Layer):
+            raise TypeError(f"add takes a layer, got the class {layer.__name__}; write {layer.__name__}(...).")
+        if not isinstance(layer, Layer):
+            raise TypeError(f"add takes a layer of tinynet.layers, got {layer!r}.")
+        if "name" not in vars(layer):
+            kind = type(layer).__name__
+            raise TypeError(f"add: {kind}.__init__ must call super().__init__(...), as that of every layer does.")
+        if any(part is self for part in parts_of(layer)):
+            raise ValueError("add: a network cannot be one of its own layers.")
+        present = {id(each) for each in _layers_in(self)}
+        shared = next((each for each in _layers_in(layer) if id(each) in present), None)
+        if shared is not None:
+            raise ValueError(f"add: {shared} is in this network already; a layer can have only one place in it.")
 
     def pop(self) -> Layer:
         """Take away the last layer, and return it.

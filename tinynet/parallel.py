@@ -132,15 +132,14 @@ class single_threaded_blas:  # noqa: N801 - it is called like a function, but ta
 
 def _set_num_threads(numbers: list[int]) -> None:
     for library, number in zip(_blas_libraries(), numbers, strict=True):
-        # threadpoolctl lets the thread that was the first to set it do so alone, until that is cleared.
-        clear = getattr(library, "clear_controlling_thread", _do_nothing)
-        clear(force=True)
         library.set_num_threads(number)
-        clear(force=True)
-
-
-def _do_nothing(**options: Any) -> None:
-    """What an older threadpoolctl needs, or another BLAS library."""
+        # threadpoolctl (from 3.7 on) lets the thread that was the first to set it do so alone, until that is cleared.
+        clear = getattr(library, "clear_controlling_thread", None)
+        if clear is not None:
+            if library.get_num_threads() != number:
+                clear(force=True)
+                library.set_num_threads(number)
+            clear(force=True)
 
 
 @functools.cache

@@ -78,6 +78,7 @@ class Layer:
     """
 
     _as_written: tuple[Any, ...] = ()
+    _is_told_of_softmax = True  # whether ``before_softmax`` is of the class that ``forward`` is of, or of a derived one
     output_shape: Shape | None = None
     random: bool = False
     regularizers: Mapping[str, Regularizer] = MappingProxyType({})
@@ -266,6 +267,10 @@ class Layer:
         if "backward_unsummed" not in vars(first):  # the inherited one knows nothing of the passes defined here
             cls.backward_unsummed = Layer.backward_unsummed  # type: ignore[method-assign]
         cls._as_written = cls.passes()
+        tells, computes = (
+            next(kind for kind in cls.__mro__ if name in vars(kind)) for name in ("before_softmax", "forward")
+        )
+        cls._is_told_of_softmax = issubclass(tells, computes)
 
     @classmethod
     def passes(cls) -> tuple[Any, ...]:
@@ -291,12 +296,9 @@ class Layer:
 
 def before_softmax_of(layer: Layer) -> Layer | None:
     """Its ``before_softmax()``; None where ``forward`` may do something else: see ``steps_of``."""
-    knows, computes = (
-        next(kind for kind in type(layer).__mro__ if name in vars(kind)) for name in ("before_softmax", "forward")
-    )
-    its_own = issubclass(knows, computes) and "forward" not in vars(layer)
-    is_as_written = type(layer).forward is layer._as_written[0]
-    return layer.before_softmax() if its_own and is_as_written else None
+    kind = type(layer)
+    its_own = kind._is_told_of_softmax and "forward" not in vars(layer) and kind.forward is kind._as_written[0]
+    return layer.before_softmax() if its_own else None
 
 
 def parts_of(layer: Layer) -> list[Layer]:

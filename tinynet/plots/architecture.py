@@ -93,7 +93,8 @@ def plot_model(model: Network, *, ax: Axes | None = None) -> Figure:
             arrow = {"arrowstyle": "->", "color": GREY, "shrinkA": 0, "shrinkB": 0}
             ax.annotate("", (_CENTRE, y - half - 0.03), (_CENTRE, bottom + 0.03), arrowprops=arrow)
         bottom = y + half
-        ax.text(_TEXT, y, name, va="bottom" if details else "center", fontsize=10, weight="bold")
+        va = "bottom" if details else "center"
+        ax.text(_TEXT, y, name, va=va, fontsize=10, weight="bold", parse_math=False)
         ax.text(_TEXT, y + 0.04, details, va="top", fontsize=8.5, color=GREY)
         write(y, ("", shape_text(shape), f"{count:,}" if count else "–"))
     y = 0.3 + (len(rows) + 0.55) * _ROW

@@ -71,7 +71,8 @@ def plot_filters(layer: Layer, *, ax: Axes | None = None) -> Figure:
     cmap = matplotlib.colormaps["RdBu_r"].with_extremes(bad="0.75")
     image = ax.imshow(_mosaic(tiles), cmap=cmap, vmin=-limit, vmax=limit, interpolation="nearest")
     _number_tiles(ax, tiles.shape, numbered=channels > 1)
-    ax.set_title(f"{layer.name or 'Conv2D'}: {filters} filters of {shape_text((k_h, k_w, channels))}", fontsize=10)
+    title = f"{layer.name or 'Conv2D'}: {filters} filters of {shape_text((k_h, k_w, channels))}"
+    ax.set_title(title, fontsize=10, parse_math=False)
     _add_scale(ax, image, (0.2 if channels == 1 else 0.6) / columns, (-limit, 0, limit), "weight")
     return ax.figure.figure
 
@@ -204,7 +205,7 @@ def _show_output(ax: Axes, name: str, y: Array, columns: int) -> None:
     ax.set_xlim(0, 1.06 * columns - 0.06)
     ax.set_ylim(0, height)
     ax.set_axis_off()
-    ax.set_title(title, loc="left", fontsize=9, pad=3)
+    ax.set_title(title, loc="left", fontsize=9, pad=3, parse_math=False)
     _add_scale(ax, picture, 0.01, (low, high))
 
 
@@ -222,4 +223,4 @@ def _show_bars(ax: Axes, name: str, y: Array, class_names: Sequence[str] | None,
     ax.set_ylabel("probability" if is_probability else "output", fontsize=9)
     ax.tick_params(labelsize=8)
     ax.spines[["top", "right"]].set_visible(False)
-    ax.set_title(f"{name}: {shape_text(y.shape)}", loc="left", fontsize=9, pad=3)
+    ax.set_title(f"{name}: {shape_text(y.shape)}", loc="left", fontsize=9, pad=3, parse_math=False)

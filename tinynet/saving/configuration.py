@@ -91,29 +91,12 @@ def describe(thing: Any, depth: int = 0) -> dict[str, Any]:
     if KNOWN.get(kind.__name__, kind) is not kind:
         raise TypeError(f"{thing} cannot be saved: tinynet has a {kind.__name__}, too; give your class another name.")
     own, passed_on = parameters_of(kind)
-    values, arguments = {}, {}
-    for name in own:
-        attribute = _attribute_of(kind, name)
-        if attribute is None:
-            continue
-        try:
-            values[name] = attrgetter(attribute)(thing)
-        except AttributeError:
-            raise TypeError(
-                f"{thing} cannot be saved: it does not keep its argument {name!r} as an attribute of that name."
-            ) from None
-        try:
-            arguments[name] = _encode(values[name], depth + 1)
-            _check(arguments[name], kind, name)
-        except (TypeError, ValueError) as error:
-            raise type(error)(f"{kind.__name__}: {name}: {error}") from None
-    again = _made_again(thing, values)
-    for name in _differences(thing, again, passed_on, depth):
-        values[name] = attrgetter(str(_attribute_of(kind, name)))(thing)
-        arguments[name] = _encode(values[name], depth + 1)
-        _check(arguments[name], kind, name)
-    if len(arguments) > len(own):
-        again = _made_again(thing, values)
+    arguments = _arguments_of(thing, own, depth)
+    again = _made_again(thing, arguments)
+    more = _differences(thing, again, passed_on, depth)
+    if more:
+        arguments |= _arguments_of(thing, more, depth)
+        again = _made_again(thing, arguments)
     different = _differences(thing, again, arguments, depth)
     if isinstance(thing, Layer) and kind in KNOWN.values():
         regularizers = [[*each.regularizers.items()] for each in (thing, again)]
@@ -123,7 +106,28 @@ def describe(thing: Any, depth: int = 0) -> dict[str, Any]:
             f"{thing} cannot be saved: {kind.__name__}(...) with its arguments gives another {', '.join(different)}; "
             "give it what was set later, or save_weights instead."
         )
-    return {"class": kind.__name__, "arguments": arguments}
+    return {"class": kind.__name__, "arguments": {name: data for name, (_, data) in arguments.items()}}
+
+
+def _arguments_of(thing: Any, names: Iterable[str], depth: int) -> dict[str, tuple[Any, Any]]:
+    """Some arguments by name: the values that an object keeps, and these as data."""
+    arguments = {}
+    for name in names:
+        attribute = _attribute_of(type(thing), name)
+        if attribute is None:
+            continue
+        try:
+            value = attrgetter(attribute)(thing)
+        except AttributeError:
+            raise TypeError(
+                f"{thing} cannot be saved: it does not keep its argument {name!r} as an attribute of that name."
+            ) from None
+        try:
+            arguments[name] = value, _encode(value, depth + 1)
+            _check(arguments[name][1], type(thing), name)
+        except (TypeError, ValueError) as error:
+            raise type(error)(f"{type(thing).__name__}: {name}: {error}") from None
+    return arguments
 
 
 def _attribute_of(kind: type[Any], name: str) -> str | None:
@@ -134,12 +138,12 @@ def _attribute_of(kind: type[Any], name: str) -> str | None:
     return next((attributes[name] for attributes in kept if name in attributes), name)
 
 
-def _made_again(thing: Thing, values: Mapping[str, Any]) -> Thing:
+def _made_again(thing: Thing, arguments: Mapping[str, tuple[Any, Any]]) -> Thing:
     kind = type(thing)
     try:
-        return kind(**values)
+        return kind(**{name: value for name, (value, _) in arguments.items()})
     except Exception as error:
-        call = f"{kind.__name__}({', '.join(f'{name}=...' for name in values)})"
+        call = f"{kind.__name__}({', '.join(f'{name}=...' for name in arguments)})"
         raise TypeError(f"{thing} cannot be saved: {call}, which would make it again, fails: {error}") from error
 
 

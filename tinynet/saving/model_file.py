@@ -84,12 +84,13 @@ def load_model(
 
     Args:
         filepath: the file.
-        custom_objects: your own classes by name, of layers, optimizers and the like; they need to keep each argument of
-            their constructor as an attribute of the same name.
+        custom_objects: your own classes by name, of layers, optimizers and the like. They need to keep each argument of
+            their constructor as an attribute of the same name; what it passes on in ``**options``, its base keeps.
         compile: whether to compile the model as it was, or to leave out optimizer, loss and metrics.
 
     Raises:
         ModelFileError: the file is damaged, or not one that ``model.save`` wrote; it names the file and the fault.
+        TypeError: one of ``custom_objects`` is no class.
         OSError: the file cannot be read, or there is none.
 
     Example:
