@@ -277,8 +277,7 @@ def test_blas_is_held_in_any_thread_whoever_was_the_first_to_hold_it():
         with parallel.single_threaded_blas():
             seen.append(blas_threads())
 
-    with threadpool_limits(2, user_api="blas"):
-        parallel._set_num_threads([2] * len(parallel._blas_libraries()))  # now it is this thread's
+    with threadpool_limits(2, user_api="blas"):  # by this thread
         thread = threading.Thread(target=hold)
         thread.start()
         thread.join()
