@@ -270,7 +270,7 @@ def test_an_update_gets_whole_arrays_row_by_row_and_of_one_dtype():
 @pytest.mark.parametrize("make", [lambda: SGD(0.5, momentum=0.5), Adam])
 def test_a_parameter_may_be_a_single_number(make):
     params = {"w": np.ones((), np.float32)}
-    make().step(params, {"w": np.ones((), np.float32)})
+    make().step(params, {"w": np.ones(3, np.float32).sum()})  # no array, but NumPy's scalar
     assert params["w"].shape == ()
     assert params["w"] < 1
 

@@ -1,14 +1,13 @@
 """Work on several threads: its order, its errors, how many threads there are and what BLAS does meanwhile."""
 
-import multiprocessing
 import os
 import subprocess
 import sys
 import threading
 import time
-import warnings
 
 import pytest
+from forking import answer_of_child, needs_fork
 from threadpoolctl import threadpool_limits
 
 from tinynet import cores, parallel
@@ -313,16 +312,8 @@ def _report_blas_threads_at_first(connection) -> None:
     connection.send(blas_threads())
 
 
-@pytest.mark.skipif("fork" not in multiprocessing.get_all_start_methods(), reason="this system cannot fork")
+@needs_fork
 @pytest.mark.parametrize(("target", "expected"), [(_report_blas_threads, {1}), (_report_blas_threads_at_first, {2})])
 def test_a_child_forked_in_the_middle_of_a_batch_holds_blas_itself_or_not_at_all(target, expected):
-    context = multiprocessing.get_context("fork")
-    receiver, sender = context.Pipe(duplex=False)
-    child = context.Process(target=target, args=(sender,))
-    with threadpool_limits(2, user_api="blas"), warnings.catch_warnings(), parallel.single_threaded_blas():
-        warnings.simplefilter("ignore", DeprecationWarning)  # newer Pythons warn of forking with threads at all
-        child.start()
-    assert receiver.poll(60), "the child hangs"
-    assert receiver.recv() == expected
-    child.join(60)
-    assert child.exitcode == 0
+    with threadpool_limits(2, user_api="blas"), parallel.single_threaded_blas():
+        assert answer_of_child(target) == expected

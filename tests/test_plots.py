@@ -521,7 +521,8 @@ def test_names_with_dollars_are_no_formulas():
         plots.plot_feature_maps(model, np.zeros((8, 8, 1))),
     ]
     for figure in figures:
-        FigureCanvasAgg(figure).draw()
+        FigureCanvasAgg(figure).draw()  # which reads formulas
+        assert "a$b_{c$" in "".join(text.get_text() for text in figure.findobj(Text))
 
 
 def test_the_drawing_says_what_a_layer_does():

@@ -3,7 +3,6 @@
 import copy
 import itertools
 import math
-import multiprocessing
 import threading
 import warnings
 from collections.abc import Callable
@@ -12,6 +11,7 @@ from unittest import mock
 
 import numpy as np
 import pytest
+from forking import answer_of_child, needs_fork
 from hypothesis import given
 from hypothesis import strategies as st
 from threadpoolctl import threadpool_info, threadpool_limits
@@ -651,21 +651,12 @@ def _train_in_child(connection) -> None:
     connection.send(model.get_weights())
 
 
-@pytest.mark.skipif("fork" not in multiprocessing.get_all_start_methods(), reason="this system cannot fork")
+@needs_fork
 def test_a_forked_child_makes_threads_of_its_own():
     model = cnn(2)
     model.fit(IMAGES, IMAGE_CLASSES, 100, verbose=0)  # the pool exists, and its threads do not survive the fork
-    context = multiprocessing.get_context("fork")
-    receiver, sender = context.Pipe(duplex=False)
-    child = context.Process(target=_train_in_child, args=(sender,))
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # newer Pythons warn of forking with threads at all
-        child.start()
-    assert receiver.poll(60), "the child hangs"
-    for weight, expected in zip(receiver.recv(), model.get_weights(), strict=True):
+    for weight, expected in zip(answer_of_child(_train_in_child), model.get_weights(), strict=True):
         np.testing.assert_array_equal(weight, expected)
-    child.join(60)
-    assert child.exitcode == 0
 
 
 def test_the_number_of_threads_comes_from_the_argument_or_the_environment(monkeypatch):

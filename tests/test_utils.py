@@ -1,11 +1,10 @@
 """One-hot vectors and the random seed."""
 
-import multiprocessing
 import random
-import warnings
 
 import numpy as np
 import pytest
+from forking import answer_of_child, needs_fork
 
 from tinynet import utils
 from tinynet.layers import Dense, Input
@@ -113,18 +112,8 @@ def _send_a_weight(connection) -> None:
     connection.send(float(Sequential([Input((2,)), Dense(2)]).get_weights()[0][0, 0]))
 
 
-@pytest.mark.skipif("fork" not in multiprocessing.get_all_start_methods(), reason="this system cannot fork")
+@needs_fork
 @pytest.mark.parametrize(("is_seeded", "different"), [(False, 3), (True, 1)])
 def test_models_made_in_forked_processes_differ_unless_there_is_a_seed(is_seeded, different, monkeypatch):
     monkeypatch.setattr(utils, "_is_seeded", is_seeded)
-    context, weights = multiprocessing.get_context("fork"), set()
-    for _ in range(3):
-        receiver, sender = context.Pipe(duplex=False)
-        child = context.Process(target=_send_a_weight, args=(sender,))
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)  # newer Pythons warn of forking with threads at all
-            child.start()
-        assert receiver.poll(60), "the child hangs"
-        weights.add(receiver.recv())
-        child.join(60)
-    assert len(weights) == different
+    assert len({answer_of_child(_send_a_weight) for _ in range(3)}) == different

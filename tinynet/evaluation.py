@@ -105,11 +105,11 @@ def _predict_shards(model: Sequential, plan: Plan, x: Array, outputs: Array, tog
         return
     for shard in together:
         with parallel.single_threaded_blas():
-            y, _ = model.forward(x[shard].astype(outputs.dtype, copy=False))
-        if np.shape(y) != outputs[shard].shape or y.dtype.kind != "f":
+            y = np.asarray(model.forward(x[shard].astype(outputs.dtype, copy=False))[0])
+        if y.shape != outputs[shard].shape or y.dtype.kind != "f":
             raise ValueError(
-                f"predict: {model.layers[-1]} was to give floats of shape {outputs[shard].shape}, got shape "
-                f"{np.shape(y)} and dtype {np.asarray(y).dtype}; its make and its forward must agree."
+                f"predict: {model.layers[-1]} was to give floats of shape {outputs[shard].shape}, got shape {y.shape} "
+                f"and dtype {y.dtype}; its make and its forward must agree."
             )
         outputs[shard] = y
 
