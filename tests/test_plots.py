@@ -183,6 +183,29 @@ def test_history_counts_on_from_the_initial_epoch():
     assert plots.plot_history(later).axes[0].lines[0].get_xdata().tolist() == [8]
 
 
+def test_figures_that_are_there_in_some_epochs_only_stand_at_these():
+    some = History()
+    for epoch, logs in ((4, {}), (5, {"f1": 0.5}), (6, {"val_f1": 0.7}), (7, {"f1": 0.6, "val_f2": 0.9})):
+        some.on_epoch_end(epoch, {"loss": 1.0, **logs})
+    curves = [[line.get_xydata().tolist() for line in ax.lines] for ax in plots.plot_history(some).axes]
+    assert curves == [
+        [[[5, 1.0], [6, 1.0], [7, 1.0], [8, 1.0]]],
+        [[[6, 0.5], [8, 0.6]], [[7, 0.7]]],
+        [[[8, 0.9]]],
+    ]
+    assert (some.epochs_of("f1"), some.epochs_of("f3")) == ([5, 7], [])
+    with pytest.raises(ValueError, match=r"there are 2 figures of 'f1', but 4 of others, .* give it the History"):
+        plots.plot_history(some.history)
+
+
+def test_figures_that_were_put_into_a_history_later_are_those_of_all_epochs():
+    some = History()
+    for epoch in (4, 5):
+        some.on_epoch_end(epoch, {"loss": 1.0})
+    some.history["mine"] = [0.5, 0.6]
+    assert plots.plot_history(some).axes[1].lines[0].get_xdata().tolist() == [5, 6]
+
+
 def test_the_two_curves_differ_by_more_than_colour():
     training, validation = plots.plot_history({"loss": [1.0], "val_loss": [1.0]}).axes[0].lines
     assert training.get_linestyle() != validation.get_linestyle()

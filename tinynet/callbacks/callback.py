@@ -104,7 +104,8 @@ class History(Callback):
 
     Attributes:
         epoch: the numbers of the epochs, from 0.
-        history: lists by name, one entry an epoch: "loss", "accuracy", "val_loss", "val_accuracy".
+        history: lists by name, one entry an epoch: "loss", "accuracy", "val_loss", "val_accuracy". One that a callback
+            adds in some epochs only is shorter: see ``epochs_of``.
 
     Example:
         >>> from tinynet import Sequential, layers
@@ -118,11 +119,17 @@ class History(Callback):
     def __init__(self) -> None:
         self.epoch: list[int] = []
         self.history: dict[str, list[float]] = {}
+        self._epochs: dict[str, list[int]] = {}
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
         self.epoch.append(epoch)
         for name, value in (logs or {}).items():
             self.history.setdefault(name, []).append(value)
+            self._epochs.setdefault(name, []).append(epoch)
+
+    def epochs_of(self, name: str) -> list[int]:
+        """The numbers of the epochs, from 0, to which the figures of this name belong; [] where there are none."""
+        return list(self._epochs.get(name, []))
 
 
 class CallbackList:

@@ -14,7 +14,7 @@ _MAX_MARKED = 30  # more epochs than this are drawn as a line without a dot each
 
 
 def plot_history(history: History | Mapping[str, Sequence[float]], *, fig: Figure | SubFigure | None = None) -> Figure:
-    """Training curves: the loss and each metric by epoch, for the training and the validation data.
+    """Training curves: the loss and each other figure by epoch, for the training and the validation data.
 
     A training figure is the mean over an epoch in which the network kept learning, a validation figure was measured
     at its end: so in the first epochs validation often looks better.
@@ -28,7 +28,8 @@ def plot_history(history: History | Mapping[str, Sequence[float]], *, fig: Figur
 
     Raises:
         TypeError: ``history`` is neither.
-        ValueError: it holds no epochs.
+        ValueError: it holds no epochs; or it is a dictionary in which some figures are fewer than others, so that
+            nobody knows their epochs (a History does).
 
     Example:
         >>> from tinynet.callbacks import History
@@ -41,19 +42,17 @@ def plot_history(history: History | Mapping[str, Sequence[float]], *, fig: Figur
     figures = history.history if isinstance(history, History) else history
     if not isinstance(figures, Mapping):
         raise TypeError(f"plot_history takes what fit returned (a History), got {type(history).__name__}.")
-    names = [name for name in figures if not name.startswith("val_")]
-    if not names or not len(figures[names[0]]):
+    names = list(dict.fromkeys(name.removeprefix("val_") for name in figures))
+    if not any(len(values) for values in figures.values()):
         raise ValueError("plot_history: the history holds no epochs; call fit first.")
-    first = history.epoch[0] + 1 if isinstance(history, History) else 1
 
     fig = fig or new_figure(4.4 * len(names), 3.4)
     for ax, name in zip(fig.subplots(1, len(names), squeeze=False)[0], names, strict=True):
         for key, label, colour, line in ((name, "training", BLUE, "o-"), (f"val_{name}", "validation", RED, "s--")):
             if key in figures:
-                values = list(figures[key])
+                values, epochs = list(figures[key]), _epochs_of(history, key)
                 size = 4 if len(values) <= _MAX_MARKED else 0
-                epochs = range(first, first + len(values))
-                ax.plot(epochs, values, line, color=colour, markersize=size, label=label)
+                ax.plot([epoch + 1 for epoch in epochs], values, line, color=colour, markersize=size, label=label)
         ax.set_xlabel("epoch")
         ax.set_ylabel("loss (nats a sample)" if name == "loss" else name.replace("_", " "))
         ax.xaxis.set_major_locator(MaxNLocator(integer=True))
@@ -63,3 +62,18 @@ def plot_history(history: History | Mapping[str, Sequence[float]], *, fig: Figur
         ax.spines[["top", "right"]].set_visible(False)
         ax.legend(frameon=False, handlelength=3)
     return fig.figure
+
+
+def _epochs_of(history: History | Mapping[str, Sequence[float]], name: str) -> Sequence[int]:
+    """The epochs, from 0, of the figures of this name."""
+    figures = history.history if isinstance(history, History) else history
+    count, most = len(figures[name]), max(map(len, figures.values()))
+    for epochs in (history.epochs_of(name), history.epoch) if isinstance(history, History) else ():
+        if len(epochs) == count:
+            return epochs
+    if count != most:
+        raise ValueError(
+            f"plot_history: there are {count} figures of {name!r}, but {most} of others, and nothing tells their "
+            "epochs; give it the History that fit returned, which knows them."
+        )
+    return range(count)
