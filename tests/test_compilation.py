@@ -3,6 +3,7 @@
 And SciPy is not imported for it.
 """
 
+import errno
 import gc
 import importlib
 import json
@@ -316,6 +317,38 @@ def test_what_was_compiled_from_other_files_is_not_used(shared_functions, tmp_pa
     if is_changed:
         helper.write_text("# another one")
     assert anew() == ((0, 1) if is_changed else (1, 0))
+
+
+@pytest.mark.skipif(numba.config.DISABLE_JIT, reason="nothing is compiled")
+@pytest.mark.parametrize("size", [0, 50])
+@pytest.mark.parametrize("suffix", ["nbi", "nbc"])
+def test_a_file_of_the_cache_that_was_cut_off_is_written_anew(shared_functions, tmp_path, suffix, size):
+    other = shared_functions()["other"].py_func
+    compiler = importlib.import_module("shared_functions").COMPILER
+
+    def anew():
+        function = numba.njit(cache=True)(other)
+        compiler.share(function)
+        assert function(np.ones(2)).tolist() == [2, 2]
+        return found_and_not(function)
+
+    assert anew() == (0, 1)
+    (path,) = (tmp_path / "cache").rglob(f"*.{suffix}")
+    os.truncate(path, size)
+    assert anew() == (0, 1)
+    assert path.stat().st_size > size
+    assert anew() == (1, 0)
+
+
+@pytest.mark.skipif(numba.config.DISABLE_JIT, reason="nothing is compiled")
+def test_without_room_for_the_cache_functions_are_compiled_all_the_same(shared_functions, tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    other = shared_functions()["other"]
+    monkeypatch.setattr(os, "replace", full)
+    assert other(np.ones(2)).tolist() == [2, 2]
+    assert [path for path in (tmp_path / "cache").rglob("*") if path.is_file()] == []
 
 
 ONE_TOO_FAR = """

@@ -119,12 +119,31 @@ class SecondCompiler:
             process.communicate()
 
 
+class CacheFile(IndexDataCacheFile):
+    """The files of a function's cache. One that is damaged counts as one that is not there, and is written anew.
+
+    So it may be after a power cut, or on a full disk. Numba would raise what ``pickle`` does, in each run.
+    """
+
+    def load(self, key: Any) -> Any:
+        try:
+            return super().load(key)  # type: ignore[no-untyped-call]
+        except Exception:  # damaged bytes may stand for anything
+            return None
+
+    def _load_index(self) -> dict[Any, str]:
+        try:
+            return super()._load_index()  # type: ignore[no-any-return, no-untyped-call]
+        except Exception:
+            return {}
+
+
 class SharedCache(FunctionCache):
     """A function's cache on disk, into which another process may be writing.
 
     What was compiled from other files than there are now is not used, nor what has bounds checks where none are wanted,
     or the other way round. (Numba itself looks only at the file that the function is in, and not at those of the
-    functions that it calls.)
+    functions that it calls.) Where nothing can be written, as on a full disk, each process compiles anew.
     """
 
     def __init__(self, function: Any, second: SecondCompiler):
@@ -132,7 +151,7 @@ class SharedCache(FunctionCache):
         self._function_name, self._second = function.__name__, second
         files = _stamp_of(Path(function.__code__.co_filename).parent)
         stamp = self._impl.locator.get_source_stamp(), files, bool(config.BOUNDSCHECK)  # type: ignore[attr-defined]
-        self._cache_file = IndexDataCacheFile(self.cache_path, self._impl.filename_base, stamp)  # type: ignore[no-untyped-call]
+        self._cache_file = CacheFile(self.cache_path, self._impl.filename_base, stamp)  # type: ignore[no-untyped-call]
 
     def load_overload(self, signature: Any, target: Any) -> Any:
         """What is in the cache for a signature, or None; Numba asks before it compiles."""
@@ -141,6 +160,11 @@ class SharedCache(FunctionCache):
         import_numba_without_scipy()
         self._second.wait_for(self._function_name)
         return super().load_overload(signature, target)  # type: ignore[no-untyped-call]
+
+    def save_overload(self, signature: Any, compiled: Any) -> None:
+        """Write what was compiled into the cache, where that is possible."""
+        with suppress(OSError):
+            super().save_overload(signature, compiled)  # type: ignore[no-untyped-call]
 
     def _has(self, signature: Any, target: Any) -> bool:
         """Whether the function is in the cache for a signature."""
