@@ -88,6 +88,7 @@ FILES = {
     "evaluation.py": "test_evaluation.py test_plan.py",
     "reference.py": "test_kernels.py test_max_pooling2d.py test_average_pooling2d.py test_convolution.py",
     "kernels/activations.py": "test_kernels.py",
+    "kernels/arrays.py": "test_kernels.py",
     "kernels/common.py": "test_kernels.py test_convolution.py",
     "kernels/convolution.py": "test_kernels.py test_convolution.py",
     "kernels/convolution_winograd.py": "test_kernels.py test_convolution.py",
@@ -117,8 +118,13 @@ WIDER = (
 COMPILED = {
     r"_write_add_runs.*": "sum_patches or add_filters",
     r"_write_max_of_fours": "max_pool",
-    r"_write_call|_from_word|machine_code|table_of|_words|signature_of": "program",  # not in test_kernels.py: see below
-    r"_write_all_zero": "convolve",
+    # not in test_kernels.py: see below
+    r"run_calls|_write_call|_from_word|machine_code|table_of|_words|signature_of": "program",
+    r"_write_all_zero|_write_multiply_positions": "convolve",
+    r"_write_dots": "convolve or winograd",
+    r"_write_add_rows": "vecmat",
+    r"_write_copy_run|_write_transpose": "convolve or matmul or sum_patches or winograd",
+    r"_array|_bytes_of|_write_empty|_write_flat|_type_of_flat": "convolve or matmul or relu",
     r"_products_of(.write)?": "convolve or matmul or winograd",
     r"_writer_of_terms.*|_pixels_of_.*|_weights_of_.*|_write_two_by_two.*": "winograd",
     r"|Code.*|Vector\b.*|compiled_as.*": "sum_patches or add_filters or convolve or matmul or max_pool or winograd"
