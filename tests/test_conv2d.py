@@ -219,3 +219,34 @@ def test_no_images_have_no_outputs_and_no_gradients():
     assert (y.shape, dx.shape) == ((0, 3, 3, 3), (0, 4, 4, 1))
     assert not grads["W"].any()
     assert not grads["b"].any()
+
+
+def in_columns(array: np.ndarray) -> np.ndarray:
+    return np.asfortranarray(array)
+
+
+def every_other(array: np.ndarray) -> np.ndarray:
+    return np.repeat(array, 2, axis=-1)[..., ::2]
+
+
+def unaligned(array: np.ndarray) -> np.ndarray:
+    return np.frombuffer(b"-" + array.tobytes(), array.dtype, offset=1).reshape(array.shape)
+
+
+@pytest.mark.parametrize("place", [in_columns, every_other, unaligned])
+@pytest.mark.parametrize("filters", [2, 32])
+def test_parameters_that_lie_elsewhere_in_memory_give_the_same(place, filters):
+    """PyTorch's layout, for one, put into Keras's order without a copy."""
+    rng = np.random.default_rng(0)
+    layer = Conv2D(filters, 3, activation="relu")
+    layer.build((6, 6, 16), rng)
+    x = rng.normal(size=(2, 6, 6, 16)).astype(np.float32)
+    y, cache = layer.forward(x)
+    dx, grads = layer.backward(np.ones_like(y), cache)
+    for name, array in layer.params.items():
+        layer.params[name] = place(array)
+    again, cache = layer.forward(x)
+    np.testing.assert_array_equal(again, y)
+    dx_again, grads_again = layer.backward(np.ones_like(y), cache)
+    for found, expected in ((dx_again, dx), (grads_again["W"], grads["W"]), (grads_again["b"], grads["b"])):
+        np.testing.assert_array_equal(found, expected)

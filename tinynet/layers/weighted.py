@@ -63,7 +63,7 @@ class Weighted(Layer):
         raise NotImplementedError
 
     def weights_as(self, dtype: np.dtype[Any]) -> tuple[Array, Array]:
-        """(W, b) in the dtype of the input; without a bias, b is zero.
+        """(W, b) in the dtype of the input, row by row as kernels need them; without a bias, b is zero.
 
         Raises:
             ValueError: W or b was replaced by an array of another shape, beyond which kernels would read.
@@ -79,7 +79,8 @@ class Weighted(Layer):
                 f"{self} was built for W of shape {expected} and b of shape {expected[-1:]}; "
                 f"now there are arrays of shapes {W.shape} and {b.shape} in their place."
             )
-        return W.astype(dtype, copy=False), b.astype(dtype, copy=False)
+        W, b = (array.astype(dtype, order="C", copy=not array.flags.aligned) for array in (W, b))
+        return W, b
 
     def _names(self) -> Sequence[str]:
         return ("W", "b") if self.use_bias else ("W",)
