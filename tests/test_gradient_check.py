@@ -204,6 +204,39 @@ class Noisy(Layer):
         return dy, {}
 
 
+class InPlace(Layer):
+    """Changes one of the arrays that are not its own to change; its numbers are right."""
+
+    def __init__(self, changed):
+        super().__init__()
+        self.changed = changed
+
+    def make(self, input_shape, rng):
+        self.params["scale"] = np.ones(input_shape)
+        return input_shape
+
+    def forward(self, x):
+        x_before = x.copy()
+        if self.changed == "x":
+            x *= 2
+            return x, x_before
+        return 2 * x * self.params["scale"], x_before
+
+    def backward(self, dy, cache, *, need_dx=True):
+        found = 2 * dy * self.params["scale"], {"scale": (2 * dy * cache).sum(axis=0)}
+        if self.changed == "dy":
+            dy *= 2
+        if self.changed == "scale":
+            self.params["scale"] -= 0.1
+        return found
+
+
+class Float32(Dense):
+    def forward(self, x):
+        y, cache = super().forward(x)
+        return y.astype(np.float32), cache
+
+
 @pytest.mark.parametrize(
     ("check", "error", "message"),
     [
@@ -218,6 +251,10 @@ class Noisy(Layer):
         ),
         (lambda: check_gradients(Dense(3), x=np.empty((0, 2))), ValueError, r"x is empty, its shape is \(0, 2\)"),
         (lambda: check_gradients(Noisy(), (4,)), ValueError, "forward gives another output for the same input"),
+        (lambda: check_gradients(InPlace("x"), (4,)), ValueError, r"forward changes x in place, .* make a new array"),
+        (lambda: check_gradients(Float32(3), (4,)), ValueError, "forward gives float32 for x of float64"),
+        (lambda: check_gradients(InPlace("dy"), (4,)), ValueError, "backward changes dy in place"),
+        (lambda: check_gradients(InPlace("scale"), (4,)), ValueError, r"backward changes params\['scale'\] in place"),
         (
             lambda: check_gradients(Wrong(lambda dx, grads: (dx, {"W": grads["W"]})), (3,)),
             ValueError,

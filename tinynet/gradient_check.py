@@ -14,6 +14,7 @@ Source: I. Goodfellow, Y. Bengio, A. Courville, "Deep Learning", 2016, section 1
 
 from __future__ import annotations
 
+import contextlib
 import copy
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -174,7 +175,8 @@ def check_gradients(
     Raises:
         GradientError: on request.
         ValueError: the input shape is not known, or the layer breaks the contract so that nothing can be compared:
-            it has other gradients than parameters, a gradient has another shape, or forward does not repeat.
+            it has other gradients than parameters, a gradient has another shape, forward does not repeat or gives
+            another dtype than float64, or a pass changes the arrays that it is given, or a parameter.
 
     Example, a layer of one's own, with a mistake in it:
         >>> from tinynet.layers import Layer
@@ -202,11 +204,19 @@ def check_gradients(
         found: tuple[Array, Any] = twin.forward(x, *([np.random.default_rng(seed)] if is_random else []))
         return found
 
-    y, cache = forward()
+    given = {"x": x, **{f"params[{key!r}]": param for key, param in twin.params.items()}}
+    with _unchanged(layer, "forward", given):
+        y, cache = forward()
+    if y.dtype != np.float64:
+        raise ValueError(
+            f"{layer}: forward gives {y.dtype} for x of float64, in which differences would drown; "
+            "compute in the dtype of x, as np.empty_like(x) does."
+        )
     if not np.array_equal(y, forward()[0], equal_nan=True):
         raise ValueError(f"{layer}: forward gives another output for the same input, so differences mean nothing.")
     dy = rng.standard_normal(y.shape)
-    dx, grads = twin.backward(dy, cache)
+    with _unchanged(layer, "backward", given | {"dy": dy}):
+        dx, grads = twin.backward(dy, cache)
     _check_contract(layer, x, dx, twin.params, grads)
 
     def loss() -> float:
@@ -251,6 +261,19 @@ def _float64_copy(
     else:
         twin.params = {key: np.array(param, np.float64) for key, param in twin.params.items()}
     return twin, rng.standard_normal((n, *shape)) if x is None else x
+
+
+@contextlib.contextmanager
+def _unchanged(layer: Any, method: str, arrays: Mapping[str, Array]) -> Iterator[None]:
+    """A block that calls a method, which must leave these arrays as they are: others use them as well."""
+    before = {name: array.copy() for name, array in arrays.items()}
+    yield
+    for name, array in arrays.items():
+        if not np.array_equal(array, before[name], equal_nan=True):
+            raise ValueError(
+                f"{layer}: {method} changes {name} in place, which is not the layer's to change; "
+                "make a new array, as in x = x * 2 for x *= 2."
+            )
 
 
 def _check_contract(layer: Any, x: Array, dx: Any, params: Mapping[str, Array], grads: Mapping[str, Array]) -> None:
