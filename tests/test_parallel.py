@@ -1,5 +1,6 @@
 """Work on several threads: its order, its errors, how many threads there are and what BLAS does meanwhile."""
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -264,8 +265,61 @@ def test_the_libraries_are_those_of_blas():
     assert parallel._blas_libraries() is parallel._blas_libraries()
 
 
-def test_the_threads_are_kept_for_the_next_batch():
-    assert parallel._pool(3) is parallel._pool(3)
+def test_the_threads_are_kept_for_the_next_batch_and_make_way_where_more_are_needed(monkeypatch):
+    monkeypatch.setattr(parallel, "_helpers", None)
+    pool = parallel._pool(3)
+    assert parallel._pool(3) is parallel._pool(2) is pool
+    before = threading.active_count()
+    for num_threads in range(3, 9):
+        together = threading.Barrier(num_threads)  # all of them are needed
+        parallel.run_all(lambda _, together=together: together.wait(60), range(num_threads), num_threads)
+    assert parallel._pool(3) is parallel._pool(8) is not pool
+    deadline = time.monotonic() + 60
+    while threading.active_count() > before + 7 and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert threading.active_count() == before + 7
+    parallel._pool(8).shutdown()
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.parametrize("number", [1, 2])
+def test_ctrl_c_while_blas_is_being_held_or_set_free_leaves_it_as_it_was(monkeypatch, number, when):
+    """At the worst moments: just before, or after, the number of threads is set to 1, or to 2 again."""
+    set_num_threads, presses = parallel._set_num_threads, [True]
+
+    def pressed(numbers: list[int]) -> None:
+        is_it = set(numbers) == {number} and bool(presses and presses.pop())
+        if is_it and when == "before":
+            raise KeyboardInterrupt
+        set_num_threads(numbers)
+        if is_it:
+            raise KeyboardInterrupt
+
+    def hold() -> None:
+        with parallel.single_threaded_blas():
+            pass
+
+    with threadpool_limits(2, user_api="blas"):
+        monkeypatch.setattr(parallel, "_set_num_threads", pressed)
+        with contextlib.suppress(KeyboardInterrupt):
+            hold()
+        assert not presses
+        assert blas_threads() == {2}
+        hold()
+        assert blas_threads() == {2}
+    assert parallel._users == 0
+
+
+@needs_fork
+def test_what_a_forked_child_had_held_is_left_without_effect():
+    def leave_and_hold(connection) -> None:
+        held.__exit__()
+        with parallel.single_threaded_blas():
+            connection.send((blas_threads(), parallel._users))
+
+    held = parallel.single_threaded_blas()
+    with threadpool_limits(2, user_api="blas"), held:
+        assert answer_of_child(leave_and_hold) == ({1}, 1)
 
 
 def test_blas_is_held_in_any_thread_whoever_was_the_first_to_hold_it():

@@ -26,9 +26,10 @@ Result = TypeVar("Result")
 TRIALS, AGAIN = 8, 1000  # calls in each way, and after how many calls they are made again
 LONG = 2e-3  # seconds that several threads take, for which they are surely worth waking
 
-_lock = threading.Lock()
+_lock = threading.RLock()
 _users = 0
 _before: list[int] = []
+_helpers: tuple[int, ThreadPoolExecutor] | None = None  # how many threads, and these
 
 
 class Pace:
@@ -96,7 +97,7 @@ def run_all(function: Callable[[Item], Result], items: Sequence[Item], num_threa
             done.put(None)
 
     helpers = []
-    with suppress(RuntimeError):  # the interpreter is about to end, and starts no more work
+    with suppress(RuntimeError):  # no more work is begun: the interpreter is about to end, or more threads take over
         for _ in range(min(num_threads, len(items)) - 1):
             helpers.append(_pool(num_threads).submit(help_out))
     try:
@@ -112,22 +113,35 @@ def run_all(function: Callable[[Item], Result], items: Sequence[Item], num_threa
 
 
 class single_threaded_blas:  # noqa: N801 - it is called like a function, but takes less time than a generator
-    """Hold BLAS to one thread, however many callers overlap; the last one to leave restores what was set before."""
+    """Hold BLAS to one thread, however many callers overlap; the last one to leave restores what was set before.
+
+    Ctrl-C may interrupt it anywhere, on entering and on leaving too: what was not done then is done once nobody refers
+    to it any more.
+    """
+
+    _held: object = None  # while it holds BLAS, this process's lock: a forked child has another one, and holds nothing
 
     def __enter__(self) -> None:
         global _users, _before
         with _lock:
             if _users == 0:
                 _before = [library.get_num_threads() for library in _blas_libraries()]
+            self._held, _users = _lock, _users + 1
+            if _users == 1:
                 _set_num_threads([1] * len(_before))
-            _users += 1
 
     def __exit__(self, *exception: object) -> None:
         global _users
         with _lock:
-            _users -= 1
-            if _users == 0:
+            if self._held is not _lock:
+                return
+            if _users == 1:
                 _set_num_threads(_before)
+            self._held, _users = None, _users - 1
+
+    def __del__(self) -> None:
+        if self._held is not None:
+            self.__exit__()
 
 
 def _set_num_threads(numbers: list[int]) -> None:
@@ -148,18 +162,23 @@ def _blas_libraries() -> list[Any]:
     return libraries
 
 
-@functools.cache
 def _pool(num_threads: int) -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(num_threads - 1, thread_name_prefix="tinynet")
+    """The threads that help the caller's; where there are too few, more of them take their place."""
+    global _helpers
+    with _lock:
+        if _helpers is None or _helpers[0] < num_threads - 1:
+            if _helpers is not None:
+                _helpers[1].shutdown(wait=False)
+            _helpers = num_threads - 1, ThreadPoolExecutor(num_threads - 1, thread_name_prefix="tinynet")
+        return _helpers[1]
 
 
 def _forget_threads() -> None:
     """A forked child has none of its parent's threads, and none that hold BLAS to one of its own."""
-    global _lock, _users
+    global _helpers, _lock, _users
     if _users:
         _set_num_threads(_before)
-    _pool.cache_clear()
-    _lock, _users = threading.Lock(), 0
+    _helpers, _lock, _users = None, threading.RLock(), 0
 
 
 if hasattr(os, "register_at_fork"):

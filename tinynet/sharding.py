@@ -61,8 +61,10 @@ def _one_for_each(pieces: Sequence[slice], count: int, num_threads: int) -> list
     """For each thread, ``count`` of the next shards; none where there are too few, or they do not go together."""
     if count == 1:
         return [[piece] for piece in pieces[:num_threads]]
+    if len(pieces) < count * num_threads:
+        return []
     groups = [pieces[i : i + count] for i in range(0, count * num_threads, count)]
-    return groups if all(len(group) == count and _go_together(group) for group in groups) else []
+    return groups if all(map(_go_together, groups)) else []
 
 
 def _go_together(pieces: Sequence[slice]) -> bool:
