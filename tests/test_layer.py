@@ -180,3 +180,55 @@ def test_arguments_of_keras_that_say_what_is_done_anyway():
     assert layer.trainable
     with pytest.raises(ValueError, match="data_format='channels_first' is not supported by tinynet"):
         Flatten(data_format="channels_first")
+
+
+def two_of_one_name(model: Sequential) -> None:
+    model.layers[1].name = model.layers[0].name
+
+
+def one_in_two_places(model: Sequential) -> None:
+    model.layers.insert(1, model.layers[0])
+
+
+def two_without_a_name(model: Sequential) -> None:
+    for _ in range(2):
+        layer = Dense(3)
+        layer.build((3,), np.random.default_rng(0))
+        model.layers.insert(1, layer)
+
+
+def one_that_a_nested_network_has(model: Sequential) -> None:
+    model.layers.insert(1, Sequential([model.layers[0]], name="inner"))
+
+
+@pytest.mark.parametrize(
+    ("edit", "message"),
+    [
+        (two_of_one_name, "Two layers are named 'dense'; every layer needs a name of its own"),
+        (one_in_two_places, "Dense 'dense' is in the network twice"),
+        (two_without_a_name, "Two layers have no name"),
+        (one_that_a_nested_network_has, "Dense 'dense' is in the network twice"),
+    ],
+)
+@pytest.mark.parametrize("is_used", [False, True])
+def test_layers_that_clash_are_refused_before_one_of_them_is_left_untrained(edit, message, is_used):
+    """The list of layers may be edited, past what ``add`` checks."""
+    model = Sequential([Input((3,)), Dense(3), Dense(3, activation="softmax")], seed=0)
+    model.compile("sgd", "sparse_categorical_crossentropy")
+    x, y = np.ones((4, 3), np.float32), [0, 1, 2, 0]
+    if is_used:
+        model.train_on_batch(x, y)
+    edit(model)
+    before = [param.copy() for layer in model.layers for param in layer.params.values()]
+    for call in (
+        lambda: model.fit(x, y, verbose=0),
+        lambda: model.train_on_batch(x, y),
+        lambda: model.loss_and_gradients(x, y),
+        lambda: model.evaluate(x, y, verbose=0),
+        lambda: model.predict(x),
+    ):
+        with pytest.raises(ValueError, match=message):
+            call()
+    after = [param for layer in model.layers for param in layer.params.values()]
+    for a, b in zip(before, after, strict=True):
+        np.testing.assert_array_equal(a, b)

@@ -72,6 +72,23 @@ class Network(Layer):
         self.input_shape = input_shape
         self.layers.append(layer)
 
+    def refuse_clashes(self) -> None:
+        """Raise ValueError where two layers have one name, or one layer two places, as ``add`` does.
+
+        ``layers`` is a list that anybody may edit. Parameters are told apart by name, so one of the two would never be
+        trained.
+        """
+        layers = list(_layers_in(self))
+        twice = next((layer for i, layer in enumerate(layers) if any(layer is other for other in layers[:i])), None)
+        if twice is not None:
+            raise ValueError(f"{twice} is in the network twice; a layer can have only one place in it.")
+        for network in (layer for layer in layers if isinstance(layer, Network)):
+            names = [layer.name for layer in network.layers]
+            for name in names:
+                if names.count(name) > 1:
+                    what = "have no name" if name is None else f"are named {name!r}"
+                    raise ValueError(f"Two layers {what}; every layer needs a name of its own, as add gives it one.")
+
     def _check_new(self, layer: Any) -> None:
         """Raise TypeError or ValueError unless this is a layer that can be added."""
         if isinstance(layer, type) and issubclass(layer, Layer):

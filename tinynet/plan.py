@@ -48,6 +48,9 @@ class Plan:
     Programs made of them hold the addresses of the parameters. These are updated in place; but another array may be put
     in the place of one, and layers may be added or changed, so ``is_current`` is to be asked before each use.
 
+    Raises:
+        ValueError: two layers have one name, or one layer two places.
+
     Attributes:
         steps: none where a layer needs more than kernels.
         dtype: of the parameters.
@@ -55,6 +58,7 @@ class Plan:
     """
 
     def __init__(self, network: Network):
+        network.refuse_clashes()
         self.dtype = network.dtype
         self._layers: list[tuple[list[Layer], list[Layer]]] = []  # lists of layers, and what was in them
         self._seen: list[tuple[Getter, str, Any]] = []  # where a value is found, its name there, and what it was
