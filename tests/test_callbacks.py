@@ -9,6 +9,7 @@ import pytest
 from tinynet.callbacks import (
     Callback,
     EarlyStopping,
+    History,
     LambdaCallback,
     LearningRateScheduler,
     ModelCheckpoint,
@@ -430,3 +431,54 @@ def test_a_schedule_of_the_optimizer_is_not_ended_by_a_callback(callback):
         model.fit(X, Y, verbose=0, callbacks=[callback])
     for weight, same in zip(model.get_weights(), before, strict=True):
         np.testing.assert_array_equal(weight, same)
+
+
+# Ending evaluate and predict, and a History of one's own --------------------------------------------------------------
+
+
+class StopsAfter(Callback):
+    """Ends evaluate and predict after a batch."""
+
+    def __init__(self, last: int):
+        self.last, self.ended = last, []
+
+    def on_test_batch_end(self, batch, logs=None):
+        self.model.stop_evaluating = batch == self.last
+
+    def on_predict_batch_end(self, batch, logs=None):
+        self.model.stop_predicting = batch == self.last
+
+    def on_test_end(self, logs=None):
+        self.ended.append("evaluate")
+
+    def on_predict_end(self, logs=None):
+        self.ended.append("predict")
+
+
+@pytest.mark.parametrize("last", [0, 1, 2])
+def test_a_callback_ends_evaluate_and_predict_after_a_batch(last):
+    model, stops, seen = mlp(), StopsAfter(last), 32 * (last + 1)
+    assert model.evaluate(X, Y, verbose=0, callbacks=[stops]) == model.evaluate(X[:seen], Y[:seen], verbose=0)
+    np.testing.assert_array_equal(model.predict(X, callbacks=[stops]), model.predict(X)[:seen])
+    assert stops.ended == ["evaluate", "predict"]
+    assert model.predict(X).shape == (70, 3), "the next call goes to the end"
+    model.stop_evaluating = True
+    assert model.evaluate(X, Y, verbose=0) != model.evaluate(X[:32], Y[:32], verbose=0)
+
+
+def test_a_history_among_the_callbacks_is_the_one_that_fit_uses():
+    class Adds(Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            logs["extra"] = 1.0
+
+    own, model = History(), mlp()
+    assert model.fit(X, Y, epochs=2, verbose=0, callbacks=[own, Adds()]) is own is model.history
+    assert model.fit(X, Y, epochs=3, initial_epoch=2, verbose=0, callbacks=[own]) is own
+    assert (own.epoch, list(own.history), len(own.history["loss"])) == ([2], ["loss", "accuracy"], 3)
+
+
+def test_what_callbacks_add_at_the_end_of_an_epoch_is_not_told_at_the_end_of_training():
+    told = []
+    add = LambdaCallback(on_epoch_end=lambda epoch, logs: logs.update(extra=1.0), on_train_end=told.append)
+    assert "extra" in mlp().fit(X, Y, verbose=0, callbacks=[add]).history
+    assert [list(logs) for logs in told] == [["loss", "accuracy"]]

@@ -198,6 +198,16 @@ def test_figures_that_are_there_in_some_epochs_only_stand_at_these():
         plots.plot_history(some.history)
 
 
+def test_a_history_of_two_calls_of_fit_is_one_curve():
+    twice = History()
+    for epoch in (0, 1, 0, 1):
+        if epoch == 0:
+            twice.on_train_begin()
+        twice.on_epoch_end(epoch, {"loss": 1.0})
+    assert twice.epoch == [0, 1]
+    assert plots.plot_history(twice).axes[0].lines[0].get_xdata().tolist() == [1, 2, 3, 4]
+
+
 def test_figures_that_were_put_into_a_history_later_are_those_of_all_epochs():
     some = History()
     for epoch in (4, 5):

@@ -31,8 +31,12 @@ SAMPLES_AT_ONCE = 1024  # samples of batches that are taken together
 
 
 def evaluate(model: Sequential, x: Array, classes: Array, batch_size: int, callbacks: CallbackList) -> dict[str, float]:
-    """The mean loss and metrics over all samples, by name; regularizers count in the loss."""
+    """The mean loss and metrics over all samples, by name; regularizers count in the loss.
+
+    A callback may set ``model.stop_evaluating``: then they are those of the batches up to there.
+    """
     keep_freed_memory()
+    model.stop_evaluating = False
     names, total = model.metrics_names, BatchResult(0, 0.0, [0.0] * len(model.metrics), {})
     callbacks.on_test_begin({})
     for group in _groups(len(x), batch_size, "test", callbacks):
@@ -50,6 +54,8 @@ def evaluate(model: Sequential, x: Array, classes: Array, batch_size: int, callb
                 total.add(result)
             total.loss += penalty * (rows.stop - rows.start)
             callbacks.on_test_batch_end(number, total.means(names))
+        if model.stop_evaluating:
+            break
     logs = total.means(names)
     callbacks.on_test_end(logs)
     return logs
@@ -75,8 +81,12 @@ def _evaluate_shards(
 
 
 def predict(model: Sequential, x: Array, batch_size: int, callbacks: CallbackList) -> Array:
-    """The network's outputs for all samples, (n, *output_shape)."""
+    """The network's outputs for all samples, (n, *output_shape).
+
+    A callback may set ``model.stop_predicting``: then they are those of the batches up to there.
+    """
     keep_freed_memory()
+    model.stop_predicting, done = False, len(x)
     assert model.output_shape is not None, "predict builds the model first"
     plan = plan_of(model)
     outputs = np.empty((len(x), *model.output_shape), plan.dtype)
@@ -94,8 +104,11 @@ def predict(model: Sequential, x: Array, batch_size: int, callbacks: CallbackLis
         run_in_groups(run_shards, pieces, model.num_threads, pace)
         for number, rows in group:
             callbacks.on_predict_batch_end(number, {"outputs": outputs[rows]})
+        if model.stop_predicting:
+            done = rows.stop
+            break
     callbacks.on_predict_end({})
-    return outputs
+    return outputs[:done]
 
 
 def _predict_shards(model: Sequential, plan: Plan, x: Array, outputs: Array, together: Sequence[slice]) -> None:

@@ -15,6 +15,8 @@ Array = npt.NDArray[Any]
 class Accuracy:
     """The share of samples whose largest output is at the true class.
 
+    It is what Keras means by "accuracy". Keras's class of this name compares labels with outputs number by number.
+
     Args:
         name: the name it goes by in ``History.history`` and in reports.
 
@@ -30,7 +32,8 @@ class Accuracy:
     def per_sample(self, classes: Array, logits: Array) -> Array:
         """Whether each sample is right: (n,) bool, from ``classes`` (n,) and ``logits`` (n, k).
 
-        Logits are what the network's outputs are before a final softmax, which does not change their order.
+        Logits are what the network's outputs are before a final softmax, which does not change their order. (Some that
+        differ by less than rounding it makes equal.)
         """
         right: Array = logits.argmax(axis=1) == classes
         return right

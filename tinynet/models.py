@@ -45,6 +45,7 @@ class Sequential(Network):
         history: the ``History`` of the last ``fit``.
         epoch: the number of whole epochs done, as ``fit`` counts them: where to go on with ``initial_epoch``.
         stop_training: set to True by a callback, ends training after the batch.
+        stop_evaluating, stop_predicting: the same for ``evaluate`` and ``predict``, which return what there is then.
         identity: by which the optimizer knows this model; if both are copied together, it still does.
         plan: the kernels that the network comes to, as it was for the last batch: see ``plan.py``.
 
@@ -78,7 +79,7 @@ class Sequential(Network):
         self.metrics: list[Accuracy] = []
         self.history: History | None = None
         self.epoch = 0
-        self.stop_training = False
+        self.stop_training = self.stop_evaluating = self.stop_predicting = False
         if isinstance(layers, Layer):
             raise TypeError(f"Sequential takes a list of layers, got one layer, {layers}; write Sequential([...]).")
         for layer in layers or []:
@@ -212,7 +213,7 @@ class Sequential(Network):
                 is not above ``initial_epoch``, nothing is learnt, and the History is empty.
             verbose: 0 silent; 1 or "auto" a progress bar (in a terminal or a notebook) and a line an epoch; 2 a line
                 an epoch.
-            callbacks: see ``tinynet.callbacks``.
+            callbacks: see ``tinynet.callbacks``. A History among them is the one that is returned.
             validation_split: share of the samples, the last ones, to watch and not to learn from.
             validation_data: (x, y) to watch; it wins over ``validation_split``.
             shuffle: take the samples in a new random order in each epoch.
@@ -238,7 +239,8 @@ class Sequential(Network):
             (images, classes), validation = self._data_for_fit(x, y, validation_split, validation_data)
             _, optimizer = self.loss_and_optimizer()
             optimizer.refuse_other_model(self.identity)
-        history = self.history = History()
+        history = next((callback for callback in given if isinstance(callback, History)), None) or History()
+        self.history = history
         self.stop_training = False
         size = len(images), batch_size
         bar = EpochBar(*size)
@@ -246,7 +248,8 @@ class Sequential(Network):
         after = [EpochLine(*size)] if verbose != 0 else []
         params = {"verbose": verbose, "epochs": epochs, "steps": -(-len(images) // batch_size)}
         with InterruptWatch() as watch, contextlib.closing(bar):
-            told = CallbackList([watch, *before, *given, history, *after], self, params)
+            own = [] if history in given else [history]
+            told = CallbackList([watch, *before, *given, *own, *after], self, params)
             validate = None
             if validation is not None:
                 validate = functools.partial(evaluation.evaluate, self, *validation, batch_size, told)

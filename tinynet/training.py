@@ -119,7 +119,7 @@ def train(
         logs = total.means(model.metrics_names)
         if validate is not None:
             logs |= {f"val_{name}": value for name, value in validate().items()}
-        callbacks.on_epoch_end(epoch, logs)
+        callbacks.on_epoch_end(epoch, dict(logs))  # what callbacks add is for each other
         if model.stop_training:
             break
     callbacks.on_train_end(logs)

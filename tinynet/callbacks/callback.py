@@ -35,7 +35,8 @@ class Callback:
     order in which they were given, and ``History`` after them.
 
     Attributes:
-        model: the model that trains; setting ``model.stop_training = True`` ends training after the batch.
+        model: the model that trains; setting ``model.stop_training = True`` ends training after the batch, and
+            ``stop_evaluating`` and ``stop_predicting`` end ``evaluate`` and ``predict``.
         params: {"epochs": ..., "steps": batches an epoch, "verbose": ...}; {} outside ``fit``.
 
     Example:
@@ -120,6 +121,10 @@ class History(Callback):
         self.epoch: list[int] = []
         self.history: dict[str, list[float]] = {}
         self._epochs: dict[str, list[int]] = {}
+
+    def on_train_begin(self, logs: Logs | None = None) -> None:
+        """As in Keras, the figures of an earlier ``fit`` stay, before those of this one; its epochs do not."""
+        self.epoch = []
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
         self.epoch.append(epoch)

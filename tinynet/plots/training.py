@@ -69,7 +69,7 @@ def _epochs_of(history: History | Mapping[str, Sequence[float]], name: str) -> S
     figures = history.history if isinstance(history, History) else history
     count, most = len(figures[name]), max(map(len, figures.values()))
     for epochs in (history.epochs_of(name), history.epoch) if isinstance(history, History) else ():
-        if len(epochs) == count:
+        if len(epochs) == count and epochs == sorted(set(epochs)):  # and not those of two calls of fit
             return epochs
     if count != most:
         raise ValueError(
