@@ -526,6 +526,28 @@ def test_weights_that_are_no_numbers_are_not_saved(tmp_path):
     assert (tmp_path / "model").read_bytes() == before
 
 
+@pytest.mark.parametrize(("owner", "step"), [(file, "_check_sum"), (np, "isfinite")])
+def test_weights_that_change_while_they_are_saved_are_written_as_they_were(owner, step, tmp_path, monkeypatch):
+    """Another thread may train: the check sum was that of other bytes, and numbers that no file may hold got in."""
+    model = small()
+    before = model.get_weights()
+    checked = getattr(owner, step)
+
+    def check_then_change(*arguments):
+        found = checked(*arguments)
+        for param in model.params.values():
+            param[...] = np.nan
+        return found
+
+    with monkeypatch.context() as patch:
+        patch.setattr(owner, step, check_then_change)
+        model.save_weights(tmp_path / "model")
+    assert not np.isfinite(model.get_weights()[0]).any()
+    model.load_weights(tmp_path / "model")
+    for weight, same in zip(model.get_weights(), before, strict=True):
+        np.testing.assert_array_equal(weight, same)
+
+
 def test_a_description_that_could_not_be_read_again_is_not_written(tmp_path):
     model = Sequential([Input((4,)), Scale(2.5, name="s" * file.MAX_HEADER_BYTES)])
     with pytest.raises(ValueError, match="model is not written: its header would exceed 1,048,576 bytes"):

@@ -56,7 +56,8 @@ def write(path: Path, tensors: Mapping[str, Array], description: Mapping[str, An
     """Write a model file, whole or not at all: whoever opens ``path`` finds the old file or the new one.
 
     The bytes go to a hidden file in the same folder, and from there to the disk, before that file takes the name; a
-    process that is killed meanwhile leaves the hidden file, ".NAME.*.tmp", behind.
+    process that is killed meanwhile leaves the hidden file, ".NAME.*.tmp", behind. Copies of the arrays are checked
+    and written, so that one that changes meanwhile does no harm.
 
     Raises:
         FileExistsError: there is a file of this name, and ``overwrite`` is False.
@@ -73,10 +74,10 @@ def write(path: Path, tensors: Mapping[str, Array], description: Mapping[str, An
     folder, file_name = os.path.split(target)
     if not os.path.isdir(folder):
         raise FileNotFoundError(f"{path} is not written: there is no folder {folder}; make it first.")
-    for name, array in tensors.items():
+    arrays = {name: np.array(array, order="C") for name, array in tensors.items()}  # another thread may train meanwhile
+    for name, array in arrays.items():
         if not np.isfinite(array).all():
             raise ValueError(f"{path} is not written: {name} has NaN or infinite numbers.")
-    arrays = {name: np.asarray(array, order="C") for name, array in tensors.items()}
     text = json.dumps(description, allow_nan=False)
     data = safetensors.numpy.save(arrays, {"tinynet": text, "sha256": _check_sum(text, arrays)})
     if int.from_bytes(data[:8], "little") > MAX_HEADER_BYTES:
