@@ -186,3 +186,17 @@ def test_numbers_that_float32_does_not_hold_are_refused():
     with pytest.raises(ValueError, match=r"weight .dense/W. has numbers that are too large for float32"):
         model.set_weights([np.array([[1e300], [1.0]]), np.zeros(1)])
     model.set_weights([np.array([[np.inf], [1.0]]), np.zeros(1)])  # as it says
+
+
+def test_read_only_parameters_are_refused_before_any_changes():
+    model = Sequential([Input((6,)), Dense(5), Dense(3)], seed=0)
+    before = model.get_weights()
+    model.layers[1].params["b"].setflags(write=False)
+    state = {name: array + 1 for name, array in to_torch_state_dict(model).items()}
+    with pytest.raises(
+        ValueError,
+        match="from_torch_state_dict: Dense 'dense_1': b is read-only, so no numbers can go into it; put a copy in its",
+    ):
+        from_torch_state_dict(model, state)
+    for weight, same in zip(model.get_weights(), before, strict=True):
+        np.testing.assert_array_equal(weight, same)

@@ -474,6 +474,39 @@ def test_weights_that_do_not_fit_leave_the_model_as_it_is(tmp_path):
         Sequential([Dense(3)]).load_weights(path)
 
 
+def test_read_only_parameters_are_refused_before_any_changes(tmp_path):
+    model = Sequential([Input((6,)), Dense(5), Dense(3)], seed=0)
+    Sequential([Input((6,)), Dense(5), Dense(3)], seed=1).save_weights(tmp_path / "weights")
+    before = model.get_weights()
+    model.layers[1].params["W"].setflags(write=False)
+    for copy_into, message in [
+        (lambda: model.load_weights(tmp_path / "weights"), "load_weights: dense_1/W"),
+        (lambda: model.set_weights([weight + 1 for weight in before]), "Sequential: weight 'dense_1/W'"),
+        (lambda: model.layers[1].set_weights(before[2:]), "Dense 'dense_1': weight 'W'"),
+    ]:
+        with pytest.raises(
+            ValueError, match=f"{message} is read-only, so no numbers can go into it; put a copy in its place"
+        ):
+            copy_into()
+        for weight, same in zip(model.get_weights(), before, strict=True):
+            np.testing.assert_array_equal(weight, same)
+    model.layers[1].params["W"] = model.layers[1].params["W"].copy()
+    model.load_weights(tmp_path / "weights")
+
+
+class Frozen(Scale):
+    def make(self, input_shape, rng):
+        shape = super().make(input_shape, rng)
+        self.params["s"].setflags(write=False)
+        return shape
+
+
+def test_a_model_whose_layer_makes_read_only_parameters_is_not_loaded(tmp_path):
+    Sequential([Input((4,)), Scale(2.5)]).save(tmp_path / "model")
+    with pytest.raises(ModelFileError, match="its network: scale/s is read-only, so no numbers can go into it"):
+        load_model(tmp_path / "model", custom_objects={"Scale": Frozen})
+
+
 # Writing --------------------------------------------------------------------------------------------------------------
 
 

@@ -39,7 +39,7 @@ from tinynet.layers.flatten import Flatten
 from tinynet.layers.layer import Array, Layer, Shape
 from tinynet.layers.weighted import Weighted
 from tinynet.network import Network
-from tinynet.validation import are_finite_in
+from tinynet.validation import are_finite_in, check_writeable
 
 _IN_PLACE = (Activation, Linear, ReLU, Sigmoid, Softmax, Tanh, Dropout)  # every number stays where it is
 
@@ -76,7 +76,8 @@ def from_torch_state_dict(model: Network, state: Mapping[str, Any]) -> None:
         state: arrays by name, or what ``net.state_dict()`` returns, with its tensors on the CPU.
 
     Raises:
-        ValueError: the names or shapes are not those of the equivalent network, or a number is NaN or infinite.
+        ValueError: the names or shapes are not those of the equivalent network, a number is NaN or infinite, or a
+            parameter of the model is read-only.
         TypeError: an entry is no array of floats.
 
     Example:
@@ -101,6 +102,9 @@ def from_torch_state_dict(model: Network, state: Mapping[str, Any]) -> None:
         dtype = expected[name].dtype
         if not are_finite_in(dtype, array):
             raise ValueError(f"from_torch_state_dict: {name} has numbers that are NaN or infinite in {dtype}.")
+    for _, layer, _ in _weighted_modules(model):
+        for key, param in layer.params.items():
+            check_writeable(f"from_torch_state_dict: {layer}", key, param)
     for prefix, layer, image_shape in _weighted_modules(model):
         layer.params["W"][...] = _from_torch(layer, arrays[f"{prefix}.weight"], image_shape)
         if layer.use_bias:

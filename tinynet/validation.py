@@ -94,6 +94,12 @@ def check_shape(owner: str, argument: str, value: Any) -> tuple[int, ...]:
     return tuple(check_int(owner, argument, size) for size in shape)
 
 
+def check_writeable(owner: str, parameter: str, array: npt.NDArray[Any]) -> None:
+    """Raise ValueError where a parameter is read-only: to be asked of all of them before numbers go into any."""
+    if not array.flags.writeable:
+        raise ValueError(f"{owner}: {parameter} is read-only, so no numbers can go into it; put a copy in its place.")
+
+
 def are_finite_in(dtype: npt.DTypeLike, numbers: npt.NDArray[Any]) -> bool:
     """Whether none of the numbers is NaN or infinite once they are of this dtype: 1e39 is infinite in float32."""
     with np.errstate(over="ignore"):

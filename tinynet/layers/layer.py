@@ -22,7 +22,7 @@ from tinynet.layers.outer_products import OuterProducts
 from tinynet.layers.pooled_gradient import PooledGradient, whole
 from tinynet.layers.step import Step
 from tinynet.regularizers import Regularizer
-from tinynet.validation import FLOATS, are_finite_in, check_int, check_shape, reject_arguments
+from tinynet.validation import FLOATS, are_finite_in, check_int, check_shape, check_writeable, reject_arguments
 
 Array = npt.NDArray[Any]
 Shape = tuple[int, ...]
@@ -188,8 +188,8 @@ class Layer:
 
         Raises:
             TypeError: ``weights`` is no list of arrays.
-            ValueError: the layer is not built, the number of arrays or a shape does not fit, or a number is too large
-                for the dtype of the parameters.
+            ValueError: the layer is not built, the number of arrays or a shape does not fit, a number is too large for
+                the dtype of the parameters, or a parameter is read-only.
         """
         if self.output_shape is None:
             raise ValueError(f"{self} has no weights yet: give it an input shape, or data, first.")
@@ -207,6 +207,7 @@ class Layer:
                 )
             if np.isfinite(array).all() and not are_finite_in(param.dtype, array):
                 raise ValueError(f"{self}: weight {key!r} has numbers that are too large for {param.dtype}.")
+            check_writeable(str(self), f"weight {key!r}", param)
         for param, array in zip(self.params.values(), arrays, strict=True):
             param[...] = array
 

@@ -28,7 +28,7 @@ from tinynet.network import Network
 from tinynet.optimizers import Optimizer
 from tinynet.saving.configuration import KNOWN, LARGEST_INTEGER, MAX_DEPTH, Classes, construct, describe
 from tinynet.saving.file import ModelFileError, Path, read, write
-from tinynet.validation import check_int, check_shape, reject_arguments
+from tinynet.validation import check_int, check_shape, check_writeable, reject_arguments
 
 if TYPE_CHECKING:
     from tinynet.models import Sequential
@@ -129,6 +129,8 @@ def load_weights(model: Sequential, path: Path) -> None:
     except ValueError as error:
         raise ModelFileError(path, error) from error
     for name, param in model.params.items():
+        check_writeable("load_weights", name, param)
+    for name, param in model.params.items():
         param[...] = weights[name]
 
 
@@ -205,6 +207,8 @@ def _build(model: Sequential, input_shape: tuple[int, ...], weights: Mapping[str
     if any(array.dtype != np.float32 for array in weights.values()):
         model = model.astype(np.float64)
     _check_arrays(weights, model.params, "its network")
+    for name, param in model.params.items():
+        check_writeable("its network", name, param)  # a layer of one's own may have made it so
     for name, param in model.params.items():
         param[...] = weights[name]  # those of custom layers, too
     return model
