@@ -196,10 +196,46 @@ def test_what_a_layer_of_ones_own_may_be_given(tmp_path, sizes):
     assert describe(loaded.layers[0]) == describe(model.layers[0])
 
 
+NUMBERS = [np.int8(3), np.uint64(2**63 - 1), np.bool_(True), np.float16(0.5), np.float32(0.1), np.float64(0.1)]
+
+
+@pytest.mark.parametrize("number", [*NUMBERS, np.longdouble(0.5)], ids=lambda number: number.dtype.name)
+def test_numbers_of_numpy_come_back_as_the_python_numbers_that_they_are(number, tmp_path):
+    loaded = save_and_load(Sequential([Input((4,)), Grid([number, [number]])]), tmp_path, custom_objects={"Grid": Grid})
+    assert loaded.layers[0].sizes == [number, [number]]
+    assert type(loaded.layers[0].sizes[0]) in (bool, int, float)
+
+
+def test_counts_and_attributes_that_are_numbers_of_numpy_come_back(tmp_path):
+    model = small()
+    model.optimizer.iterations, model.epoch = np.int64(3), np.int64(2)
+    model.optimizer.weight_decay = np.float32(0.01)
+    loaded = save_and_load(model, tmp_path)
+    assert (loaded.optimizer.iterations, loaded.epoch) == (3, 2)
+    assert loaded.optimizer.weight_decay == float(np.float32(0.01))
+
+
+@pytest.mark.parametrize(
+    ("count", "message"),
+    [(1.5, "must be an integer, got 1.5"), (-1, "must be at least 0, got -1"), (2**60, "too large a number: 1,152")],
+)
+def test_counts_that_are_none_are_not_saved(count, message, tmp_path):
+    model = small()
+    for owner, name in ((model, "epoch"), (model.optimizer, "iterations")):
+        before = getattr(owner, name)
+        setattr(owner, name, count)
+        with pytest.raises((TypeError, ValueError), match=f"{name} .*{message}"):
+            model.save(tmp_path / "model")
+        setattr(owner, name, before)
+    assert os.listdir(tmp_path) == []
+
+
 @pytest.mark.parametrize(
     ("sizes", "fault"),
     [
-        ({"a": 1}, "cannot be saved"),
+        ({"a": 1}, "cannot be saved: a file takes numbers, text, True, False, None, objects of tinynet and lists of"),
+        (np.timedelta64(3, "s"), "cannot be saved: a file takes numbers"),
+        (np.float32(np.nan), "nan is no number for a file"),
         (2**63, "is too large a number"),
         ([1] * 10_001, "is too long a list: it has 10,001 entries"),
         ([np.nan], "nan is no number for a file"),

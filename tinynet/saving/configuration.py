@@ -18,6 +18,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from operator import attrgetter
 from typing import Any, TypeVar
 
+import numpy as np
+
 from tinynet import initializers, layers, losses, metrics, optimizers, regularizers
 from tinynet.layers.activation import ACTIVATIONS
 from tinynet.layers.layer import Layer
@@ -76,7 +78,7 @@ def parameters_of(kind: type[Any]) -> tuple[list[str], list[str]]:
 
 
 def describe(thing: Any, depth: int = 0) -> dict[str, Any]:
-    """An object as data; ``depth`` is how many others it is in, as in ``construct``.
+    """An object as data; ``depth`` is how many others it is in, as in ``construct``. NumPy's numbers become Python's.
 
     Raises:
         TypeError: its constructor takes an argument that it does not keep, or that is no data, or would not make it
@@ -166,6 +168,10 @@ def _are_alike(values: Sequence[Any], depth: int) -> bool:
 
 
 def _encode(value: Any, depth: int) -> Any:
+    if isinstance(value, (np.bool_, np.integer)):
+        value = value.item()
+    elif isinstance(value, np.floating):
+        value = float(value)
     if value is None or isinstance(value, (bool, int, float, str)):
         return value
     if type(value) in _ACTIVATION_NAMES:  # as an argument; it is a layer of its own elsewhere
@@ -175,7 +181,10 @@ def _encode(value: Any, depth: int) -> Any:
             return [_encode(item, depth + 1) for item in value]
         if KNOWN.get(type(value).__name__) is type(value) or isinstance(value, _PARTS):
             return describe(value, depth)
-    raise TypeError(f"{_short(value)} cannot be saved.")
+    raise TypeError(
+        f"{_short(value)} cannot be saved: a file takes numbers, text, True, False, None, objects of tinynet and lists "
+        f"of these, up to {MAX_DEPTH} in one another; put one of them in its place."
+    )
 
 
 def _check(value: Any, owner: type[Any], argument: str) -> None:

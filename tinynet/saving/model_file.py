@@ -48,7 +48,7 @@ def save_model(model: Sequential, path: Path, *, overwrite: bool = True) -> None
         tensors |= {f"optimizer/{name}": array for name, array in _state_of(model.optimizer, model.params).items()}
         compiled = {
             "optimizer": describe(model.optimizer),
-            "iterations": model.optimizer.iterations,
+            "iterations": _count(model.optimizer.iterations, "iterations"),
             "loss": describe(model.loss),
             "metrics": [describe(metric) for metric in model.metrics],
         }
@@ -59,7 +59,7 @@ def save_model(model: Sequential, path: Path, *, overwrite: bool = True) -> None
         "layers": _describe_layers(model),
         "input_shape": model.input_shape,
         "compiled": compiled,
-        "epoch": int(model.epoch),
+        "epoch": _count(model.epoch, "epoch"),
         "random": _describe_random(model.rng),
     }
     write(path, tensors, description, overwrite=overwrite)
@@ -329,7 +329,7 @@ def _check_version(description: Mapping[str, Any]) -> None:
 def _count(value: Any, what: str) -> int:
     count = check_int("the model", what, value, minimum=0)
     if count > 2**53:
-        raise ValueError(f"{what} is too large a number.")
+        raise ValueError(f"the model: {what} is too large a number: {count:,}; a file takes up to {2**53:,}.")
     return count
 
 
