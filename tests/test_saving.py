@@ -371,6 +371,81 @@ def test_what_would_be_loaded_as_something_else_is_not_saved(tmp_path, make, mes
     assert os.listdir(tmp_path) == []
 
 
+def built(layer: Layer) -> Layer:
+    layer.build((5,), np.random.default_rng(0))
+    return layer
+
+
+def set_scale(model, params):
+    model.layers.insert(0, Scale(2.0, name="scale"))
+    model.layers[0].build((6,), np.random.default_rng(0))
+    model.layers[0].params = params
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda model: setattr(model.layers[0], "name", "a/b"), "name must be a non-empty .* without '/', got 'a/b'"),
+        (lambda model: setattr(model.layers[0], "use_bias", False), r"has \['dense/b'\] beyond those"),
+        (lambda model: setattr(model.layers[0], "units", 9), r"'dense/W' has shape \(6, 5\); .* needs shape \(6, 9\)"),
+        (lambda model: setattr(model.layers[1], "name", "dense"), "two layers have a parameter dense/W; every layer"),
+        (lambda model: model.layers.insert(1, Dropout(0.5, name="dense")), "a layer named 'dense' already"),
+        (lambda model: model.layers.insert(1, built(Dense(5))), "a layer of class 'Dense' has no name; every layer"),
+        (lambda model: model.layers.append(Dense(3, name="new")), "'new/W' is missing; its layer needs shape"),
+        (lambda model: model.pop(), "expects probabilities, but the network ends in Dense 'dense' without a softmax"),
+        (lambda model: setattr(model, "name", 3), "name must be a non-empty string without '/', got 3"),
+        (lambda model: set_scale(model, {"t": np.ones(6, np.float32)}), r"lacks \['scale/s'\], and has \['scale/t'\]"),
+        (lambda model: set_scale(model, {"s": np.ones(9, np.float32)}), r"scale/s of shape \(6,\) .* \(9,\)"),
+        (lambda model: set_scale(model, {"s": np.ones(6, np.float16)}), "parameter s must be a float32 or .* float16"),
+        (lambda model: set_scale(model, {"s": [1.0] * 6}), "parameter s must be a float32 or .* got list"),
+    ],
+)
+def test_what_load_model_would_refuse_is_not_saved(change, message, tmp_path):
+    model = Sequential([Input((6,)), Dense(5, "relu"), Dense(3, "softmax")])
+    model.compile("sgd", "sparse_categorical_crossentropy")
+    model.save(tmp_path / "model")
+    before = (tmp_path / "model").read_bytes()
+    change(model)
+    with pytest.raises(TypeError, match=message):
+        model.save(tmp_path / "model")
+    assert (tmp_path / "model").read_bytes() == before
+
+
+def test_weights_of_two_layers_of_the_same_name_are_not_saved(tmp_path):
+    """Those of one of them were left out."""
+    inner = Sequential([Dense(5), Dense(3)], name="inner")
+    model = Sequential([Input((6,)), Sequential([inner])])
+    model.save_weights(tmp_path / "model")
+    before = (tmp_path / "model").read_bytes()
+    inner.layers[1].name = "dense"
+    with pytest.raises(TypeError, match=r"two layers have a parameter sequential/inner/dense/W; .* name of its own"):
+        model.save_weights(tmp_path / "model")
+    assert (tmp_path / "model").read_bytes() == before
+
+
+def test_two_classes_of_the_same_name_are_not_saved(tmp_path):
+    """Only one of them can be in custom_objects."""
+
+    class Other(Scale):
+        pass
+
+    Other.__name__ = "Scale"
+    model = Sequential([Input((4,)), Scale(2.5), Other(2.5)])
+    with pytest.raises(TypeError, match="the model has two classes named Scale; give one another name"):
+        model.save(tmp_path / "model")
+
+
+def test_saving_changes_no_model(tmp_path):
+    model = Sequential([Dense(5, tinynet.layers.ReLU()), Grid([L2(0.5), Draws()]), Dense(3)])
+    for _ in range(2):
+        before = copy.deepcopy(model)
+        model.save(tmp_path / "model")
+        assert texts(model) == texts(before)
+        assert model.layers[0].activation.output_shape == before.layers[0].activation.output_shape
+        assert model.rng.bit_generator.state == before.rng.bit_generator.state
+        model.build((4,))
+
+
 def test_optimizers_and_losses_that_would_be_another_one_are_not_saved(tmp_path):
     model = small()
     model.optimizer = tinynet.optimizers.SGD(0.1, momentum=0.9, nesterov=True)

@@ -14,7 +14,7 @@ import contextlib
 import inspect
 import itertools
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from operator import attrgetter
 from typing import Any, TypeVar
 
@@ -109,6 +109,25 @@ def describe(thing: Any, depth: int = 0) -> dict[str, Any]:
             "give it what was set later, or save_weights instead."
         )
     return {"class": kind.__name__, "arguments": {name: data for name, (_, data) in arguments.items()}}
+
+
+def classes_in(thing: Any, data: Any) -> Iterator[type[Any]]:
+    """The classes that ``construct`` must know for what ``describe`` has said of an object.
+
+    Example:
+        >>> layer = layers.Dense(3)
+        >>> [kind.__name__ for kind in classes_in(layer, describe(layer))]
+        ['Dense', 'GlorotUniform', 'Zeros']
+    """
+    if isinstance(data, list):
+        for value, item in zip(thing, data, strict=True):
+            yield from classes_in(value, item)
+    elif isinstance(data, dict):
+        yield type(thing)
+        for name, argument in data["arguments"].items():
+            attribute = _attribute_of(type(thing), name)
+            assert attribute is not None, "describe has found it"
+            yield from classes_in(attrgetter(attribute)(thing), argument)
 
 
 def _arguments_of(thing: Any, names: Iterable[str], depth: int) -> dict[str, tuple[Any, Any]]:

@@ -14,19 +14,19 @@ and for weights the first two lines.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from tinynet.initializers import Initializer
-from tinynet.layers.layer import Array, Layer
+from tinynet.layers.layer import Array, Layer, check_parameter
 from tinynet.layers.weighted import Weighted
 from tinynet.losses import Loss
 from tinynet.metrics import Accuracy
 from tinynet.network import Network
 from tinynet.optimizers import Optimizer
-from tinynet.saving.configuration import KNOWN, LARGEST_INTEGER, MAX_DEPTH, Classes, construct, describe
+from tinynet.saving.configuration import KNOWN, LARGEST_INTEGER, MAX_DEPTH, Classes, classes_in, construct, describe
 from tinynet.saving.file import ModelFileError, Path, read, write
 from tinynet.validation import check_int, check_shape, check_writeable, reject_arguments
 
@@ -40,35 +40,35 @@ _MODEL_KEYS = {"format", "holds", "name", "input_shape", "layers", "compiled", "
 
 def save_model(model: Sequential, path: Path, *, overwrite: bool = True) -> None:
     """Write all of a model into one file: see ``Sequential.save``."""
-    tensors = {f"weights/{name}": param for name, param in model.params.items()}
-    if len({param.dtype for param in tensors.values()}) > 1:
+    weights, state = _weights_of(model), {}
+    if len({param.dtype for param in weights.values()}) > 1:
         raise TypeError("save: the weights are of both types, float32 and float64; model.astype makes them alike.")
-    compiled = None
+    classes, compiled = dict(KNOWN), None
     if model.optimizer is not None:
-        tensors |= {f"optimizer/{name}": array for name, array in _state_of(model.optimizer, model.params).items()}
+        state = {f"optimizer/{name}": array for name, array in _state_of(model.optimizer, model.params).items()}
         compiled = {
-            "optimizer": describe(model.optimizer),
+            "optimizer": _describe(model.optimizer, classes),
             "iterations": _count(model.optimizer.iterations, "iterations"),
-            "loss": describe(model.loss),
-            "metrics": [describe(metric) for metric in model.metrics],
+            "loss": _describe(model.loss, classes),
+            "metrics": [_describe(metric, classes) for metric in model.metrics],
         }
     description = {
         "format": FORMAT,
         "holds": "model",
         "name": model.name,
-        "layers": _describe_layers(model),
+        "layers": _describe_layers(model, classes),
         "input_shape": model.input_shape,
         "compiled": compiled,
         "epoch": _count(model.epoch, "epoch"),
         "random": _describe_random(model.rng),
     }
-    write(path, tensors, description, overwrite=overwrite)
+    _check_made_again(model, description, weights, classes)
+    write(path, weights | state, description, overwrite=overwrite)
 
 
 def save_weights(model: Sequential, path: Path, *, overwrite: bool = True) -> None:
     """Write the weights of a model into a file: see ``Sequential.save_weights``."""
-    tensors = {f"weights/{name}": param for name, param in model.params.items()}
-    write(path, tensors, {"format": FORMAT, "holds": "weights"}, overwrite=overwrite)
+    write(path, _weights_of(model), {"format": FORMAT, "holds": "weights"}, overwrite=overwrite)
 
 
 def load_model(
@@ -137,7 +137,7 @@ def load_weights(model: Sequential, path: Path) -> None:
 # A network ------------------------------------------------------------------------------------------------------------
 
 
-def _describe_layers(network: Network) -> list[dict[str, Any]]:
+def _describe_layers(network: Network, classes: dict[str, type[Any]]) -> list[dict[str, Any]]:
     kind = type(network)
     if (kind.forward, kind.backward) != (Network.forward, Network.backward) or "forward" in vars(network):
         raise TypeError(
@@ -146,10 +146,21 @@ def _describe_layers(network: Network) -> list[dict[str, Any]]:
     described = []
     for layer in network.layers:
         if isinstance(layer, Network):
-            what = {"class": "Sequential", "arguments": {"layers": _describe_layers(layer)}}
+            what = {"class": "Sequential", "arguments": {"layers": _describe_layers(layer, classes)}}
         else:
-            what = describe(layer)
+            what = _describe(layer, classes)
         described.append({"name": layer.name, **what})
+    return described
+
+
+def _describe(thing: Any, classes: dict[str, type[Any]]) -> dict[str, Any]:
+    """``describe``, which adds the classes to those that the file will name."""
+    described = describe(thing)
+    for kind in classes_in(thing, described):
+        if classes.setdefault(kind.__name__, kind) is not kind:
+            raise TypeError(
+                f"{thing} cannot be saved: the model has two classes named {kind.__name__}; give one another name."
+            )
     return described
 
 
@@ -166,7 +177,7 @@ def _add_layers(network: Network, data: Any, classes: Classes, depth: int = 0) -
             raise ValueError("a layer needs a name, a class and arguments.")
         name, what = item["name"], {key: item[key] for key in ("class", "arguments")}
         if name is None:
-            raise ValueError("a layer has no name.")
+            raise ValueError(f"a layer of class {what['class']!r:.60} has no name; every layer needs one.")
         layer: Layer
         if what["class"] == "Sequential":
             if not isinstance(what["arguments"], dict) or what["arguments"].keys() != {"layers"}:
@@ -270,6 +281,45 @@ def _make_model(
     loss = construct(compiled["loss"], Loss, classes)
     model.compile(optimizer, loss, [construct(metric, Accuracy, classes) for metric in compiled["metrics"]])
     return model
+
+
+def _check_made_again(
+    model: Sequential, description: dict[str, Any], weights: Mapping[str, Array], classes: Classes
+) -> None:
+    """Raise TypeError unless this is a model for ``load_model``, with parameters of the same names and shapes."""
+    try:
+        _make_model(description, weights, classes, compile=True)
+    except Exception as error:
+        raise TypeError(
+            f"{model} cannot be saved, as load_model could not make it again: {str(error).rstrip('.')}; "
+            "give constructors what was set later, or use save_weights."
+        ) from error
+
+
+def _weights_of(model: Network) -> dict[str, Array]:
+    """The parameters, with their names in a file.
+
+    Raises:
+        TypeError: two have the same name, or one is no array of floats.
+    """
+    names = set()
+    for name, layer, key in _parameters(model):
+        check_parameter(layer, key, layer.params[key])
+        if name in names:
+            raise TypeError(
+                f"{model} cannot be saved: two layers have a parameter {name}; every layer needs a name of its own."
+            )
+        names.add(name)
+    return {f"weights/{name}": param for name, param in model.params.items()}
+
+
+def _parameters(network: Network, prefix: str = "") -> Iterator[tuple[str, Layer, str]]:
+    """The parameters of a network's layers: their names in the network, their layers, and their names there."""
+    for layer in network.layers:
+        if isinstance(layer, Network):
+            yield from _parameters(layer, f"{prefix}{layer.name}/")
+        else:
+            yield from ((f"{prefix}{layer.name}/{key}", layer, key) for key in layer.params)
 
 
 def _state_of(optimizer: Optimizer, params: Mapping[str, Array]) -> dict[str, Array]:
