@@ -446,6 +446,37 @@ def test_saving_changes_no_model(tmp_path):
         model.build((4,))
 
 
+class Tied(Scale):
+    def make(self, input_shape, rng):
+        shape = super().make(input_shape, rng)
+        self.params["t"] = self.params["s"]
+        return shape
+
+
+@pytest.mark.parametrize("share", [lambda array: array, lambda array: array.T], ids=["the same", "a view"])
+def test_parameters_that_would_come_back_unshared_are_not_saved(share, tmp_path):
+    model = Sequential([Input((4,)), Dense(4), Dense(3), Dense(4), Dense(4)])
+    model.layers[3].params["W"] = share(model.layers[0].params["W"])
+    message = "its dense/W and dense_3/W share an array, but would not when loaded, and train differently"
+    with pytest.raises(TypeError, match=message):
+        model.save(tmp_path / "model")
+    assert os.listdir(tmp_path) == []
+    model.save_weights(tmp_path / "weights")
+    model.load_weights(tmp_path / "weights")
+    both = np.zeros((4, 8), np.float32)  # side by side in one array
+    model.layers[0].params["W"], model.layers[3].params["W"] = both[:, ::2], both[:, 1::2]
+    model.save(tmp_path / "model")
+
+
+def test_parameters_that_a_layer_of_ones_own_shares_come_back_shared(tmp_path):
+    model = Sequential([Input((4,)), Tied(2.5)])
+    loaded = save_and_load(model, tmp_path, custom_objects={"Tied": Tied})
+    assert loaded.params["tied/s"] is loaded.params["tied/t"]
+    model.layers[0].params["t"] = np.ones(4, np.float32)
+    with pytest.raises(TypeError, match="its tied/s and tied/t have an array each, but would share one when loaded"):
+        model.save(tmp_path / "other")
+
+
 def test_optimizers_and_losses_that_would_be_another_one_are_not_saved(tmp_path):
     model = small()
     model.optimizer = tinynet.optimizers.SGD(0.1, momentum=0.9, nesterov=True)

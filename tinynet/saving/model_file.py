@@ -18,6 +18,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.lib.array_utils import byte_bounds
 
 from tinynet.initializers import Initializer
 from tinynet.layers.layer import Array, Layer, check_parameter
@@ -286,14 +287,35 @@ def _make_model(
 def _check_made_again(
     model: Sequential, description: dict[str, Any], weights: Mapping[str, Array], classes: Classes
 ) -> None:
-    """Raise TypeError unless this is a model for ``load_model``, with parameters of the same names and shapes."""
+    """Raise TypeError unless this is a model for ``load_model``, with the same parameters."""
     try:
-        _make_model(description, weights, classes, compile=True)
+        again = _make_model(description, weights, classes, compile=True)
     except Exception as error:
         raise TypeError(
             f"{model} cannot be saved, as load_model could not make it again: {str(error).rstrip('.')}; "
             "give constructors what was set later, or use save_weights."
         ) from error
+    shared = _shared(model.params)
+    if different := shared ^ _shared(again.params):
+        pair = min(different)
+        fault = "share an array, but would not" if pair in shared else "have an array each, but would share one"
+        raise TypeError(
+            f"{model} cannot be saved: its {pair[0]} and {pair[1]} {fault} when loaded, and train differently; "
+            "give them arrays as their layers make them, or use save_weights."
+        )
+
+
+def _shared(params: Mapping[str, Array]) -> set[tuple[str, str]]:
+    """The parameters, two by two, that share memory."""
+    shared: set[tuple[str, str]] = set()
+    reach: list[tuple[str, int]] = []  # those that may end behind the start of the next one, and where they end
+    for start, end, name in sorted((*byte_bounds(param), name) for name, param in params.items()):
+        reach = [(other, its_end) for other, its_end in reach if its_end > start]
+        shared |= {
+            (min(name, other), max(name, other)) for other, _ in reach if np.shares_memory(params[name], params[other])
+        }
+        reach.append((name, end))
+    return shared
 
 
 def _weights_of(model: Network) -> dict[str, Array]:
