@@ -4,6 +4,7 @@ import copy
 import itertools
 import math
 import threading
+import time
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -649,6 +650,34 @@ def _train_in_child(connection) -> None:
     model = cnn(2)
     model.fit(IMAGES, IMAGE_CLASSES, 100, verbose=0)
     connection.send(model.get_weights())
+
+
+def test_threads_that_use_a_model_for_the_first_time_find_the_same_weights():
+    """The first data builds it."""
+
+    class SlowlyMade(Dense):
+        def make(self, input_shape, rng):
+            time.sleep(0.02)  # in which others begin
+            return super().make(input_shape, rng)
+
+    def made() -> Sequential:
+        return Sequential([SlowlyMade(5, activation="relu"), SlowlyMade(3)], seed=0)
+
+    model, x, outputs, together = made(), np.ones((4, 7), np.float32), [], threading.Barrier(4)
+
+    def predict() -> None:
+        together.wait(60)
+        outputs.append(model.predict(x))
+
+    threads = [threading.Thread(target=predict) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    expected = made().predict(x)
+    for output in outputs:
+        np.testing.assert_array_equal(output, expected)
+    assert len(outputs) == 4
 
 
 @needs_fork

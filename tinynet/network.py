@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import re
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
@@ -24,6 +25,8 @@ from tinynet.layers.layer import (
 )
 from tinynet.layers.pooled_gradient import PooledGradient, whole
 from tinynet.regularizers import Regularizer
+
+_BUILDING = threading.RLock()
 
 
 class Network(Layer):
@@ -139,10 +142,17 @@ class Network(Layer):
 
     @contextlib.contextmanager
     def unbuilt_by_errors(self) -> Iterator[None]:
-        """A block that may build the network: where it raises, nothing is built after it that was not before."""
+        """A block that may build the network: where it raises, nothing is built after it that was not before.
+
+        Other threads wait meanwhile, so that they all find the same weights.
+        """
         if self.output_shape is not None:
             yield
             return
+        with _BUILDING:
+            yield from self._unbuilt_by_errors()
+
+    def _unbuilt_by_errors(self) -> Iterator[None]:
         parts = [part for part in parts_of(self) if part.output_shape is None]
         before = [(dict(vars(part)), dict(part.params)) for part in parts]
         random_state = self.rng.bit_generator.state
