@@ -53,6 +53,14 @@ def compile_(model: Sequential, **arguments):
     return model.compile(**{"optimizer": "sgd", "loss": "sparse_categorical_crossentropy", **arguments})
 
 
+def with_backward(model: Sequential) -> Sequential:
+    """Its last layer has a backward pass put into it, which calls the usual one."""
+    last = model.layers[-1]
+    usual = last.backward
+    last.backward = lambda dy, cache, **options: usual(dy, cache, **options)
+    return model
+
+
 def batches_of_data():
     yield X, Y
 
@@ -420,12 +428,17 @@ MISTAKES = {
     "a softmax of one's own": (
         lambda: compile_(Sequential([Input((4,)), Dense(3), Tempered()])),
         ValueError,
-        r"ends in Tempered 'tempered' with a forward pass of its own; leave the softmax out of it, and add Activation",
+        r"ends in Tempered 'tempered' with a pass of its own; leave the softmax out of it, and add Activation",
     ),
     "a dense layer whose softmax goes on": (
         lambda: compile_(Sequential([Input((4,)), Smoothed(3, activation="softmax")])),
         ValueError,
-        r"ends in Smoothed 'smoothed' with a forward pass of its own",
+        r"ends in Smoothed 'smoothed' with a pass of its own",
+    ),
+    "a backward pass put into the last layer": (
+        lambda: compile_(with_backward(built())),
+        ValueError,
+        r"ends in Dense 'dense' with a pass of its own; leave the softmax out of it",
     ),
     "a layer in two places": (lambda: in_two_places(Dense(4)), ValueError, "Dense 'dense' is in this network already"),
     "a layer in two networks": (

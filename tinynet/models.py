@@ -176,7 +176,7 @@ class Sequential(Network):
         if not loss.from_logits and before_softmax is None:
             last, fault = self.layers[-1], "without a softmax;"
             if last.before_softmax() is not None:
-                fault = "with a forward pass of its own; leave the softmax out of it, and"
+                fault = "with a pass of its own; leave the softmax out of it, and"
             raise ValueError(
                 f"{loss.name} expects probabilities, but the network ends in {last} {fault} "
                 'add Activation("softmax"), or use the loss with from_logits=True.'

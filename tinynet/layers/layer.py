@@ -296,9 +296,13 @@ class Layer:
 
 
 def before_softmax_of(layer: Layer) -> Layer | None:
-    """Its ``before_softmax()``; None where ``forward`` may do something else: see ``steps_of``."""
+    """Its ``before_softmax()``; None where a pass may do something else: see ``steps_of``.
+
+    (A pass that was put into the layer itself knows that layer, and not the one before the softmax.)
+    """
     kind = type(layer)
-    its_own = kind._is_told_of_softmax and "forward" not in vars(layer) and kind.forward is kind._as_written[0]
+    is_whole = not {"forward", "backward", "backward_unsummed"} & vars(layer).keys()
+    its_own = is_whole and kind._is_told_of_softmax and kind.forward is kind._as_written[0]
     return layer.before_softmax() if its_own else None
 
 
