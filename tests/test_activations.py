@@ -228,3 +228,14 @@ def test_an_activation_derived_from_relu_is_not_taken_for_it():
         dense = Dense(units, activation=leaky, kernel_initializer="ones")
         dense.build((2,), np.random.default_rng(0))
         np.testing.assert_array_equal(dense.forward(np.array([[1.0, -3.0]]))[0], [[-1] * units])
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_sigmoid_of_large_numbers_is_0_or_1_whatever_numpy_is_told_of_underflow(dtype):
+    x = np.array([[-1000.0, -100.0, 0.0, 100.0, 1000.0]], dtype)
+    layer = Sigmoid()
+    layer.build((5,), np.random.default_rng(0))
+    with np.errstate(all="raise"):
+        y, cache = layer.forward(x)
+        layer.backward(np.ones_like(y), cache)
+    np.testing.assert_allclose(y, [[0, 0, 0.5, 1, 1]], atol=1e-30)

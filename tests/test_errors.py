@@ -13,6 +13,7 @@ import traceback
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 import tinynet
@@ -59,6 +60,23 @@ def with_backward(model: Sequential) -> Sequential:
     usual = last.backward
     last.backward = lambda dy, cache, **options: usual(dy, cache, **options)
     return model
+
+
+def changed(model: Sequential, **attributes) -> Sequential:
+    for name, value in attributes.items():
+        setattr(model, name, value)
+    return model
+
+
+def with_another_parameter(model: Sequential) -> Sequential:
+    model.layers[-1].params["scale"] = np.ones(3, np.float32)
+    return model
+
+
+class Ungraded(Dense):
+    def backward(self, dy, cache, *, need_dx=True):
+        dx, grads = super().backward(dy, cache, need_dx=need_dx)
+        return dx, grads | {"W": None}
 
 
 def batches_of_data():
@@ -434,6 +452,34 @@ MISTAKES = {
         lambda: compile_(Sequential([Input((4,)), Smoothed(3, activation="softmax")])),
         ValueError,
         r"ends in Smoothed 'smoothed' with a pass of its own",
+    ),
+    "a loss by name after compile": (
+        lambda: changed(compiled(), loss="categorical_crossentropy").train_on_batch(X, Y),
+        TypeError,
+        r"model\.loss and model\.optimizer were set to 'categorical_crossentropy' and <.*>, .*; call compile",
+    ),
+    "an optimizer by name after compile": (
+        lambda: changed(compiled(), optimizer="adam").fit(X, Y, verbose=0),
+        TypeError,
+        r"were set to <.*> and 'adam', which are not",
+    ),
+    "a gradient that is none": (
+        lambda: compile_then(
+            lambda model: model.train_on_batch(np.ones((4, 4)), [0, 1, 2, 0]),
+            Sequential([Input((4,)), Ungraded(3), Dense(3, activation="softmax")]),
+        ),
+        ValueError,
+        r"Ungraded 'ungraded': W has shape \(4, 3\), so its gradient must be an array of this shape; .* gave None",
+    ),
+    "a parameter more": (
+        lambda: with_another_parameter(compiled()).train_on_batch(X, Y),
+        ValueError,
+        r"Dense 'dense' has parameters \['W', 'b', 'scale'\], but its backward pass knows no gradient of \['scale'\]",
+    ),
+    "a DataFrame of objects": (
+        lambda: compiled().predict(pd.DataFrame({"a": [1.0, 2.0]}, dtype=object)),
+        TypeError,
+        r"got dtype object\. x\.to_numpy\('float32'\) converts",
     ),
     "a backward pass put into the last layer": (
         lambda: compile_(with_backward(built())),

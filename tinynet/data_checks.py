@@ -65,7 +65,8 @@ def check_data(verb: str, x: npt.ArrayLike, input_shape: tuple[int, ...] | None)
     refuse_streams(verb, x)
     data = as_array(verb, "x", x)
     if data.dtype.kind not in "biuf":
-        raise TypeError(f"{verb}: x must be an array of numbers, got dtype {data.dtype}.")
+        hint = " x.to_numpy('float32') converts what pandas keeps so." if hasattr(x, "to_numpy") else ""
+        raise TypeError(f"{verb}: x must be an array of numbers, got dtype {data.dtype}.{hint}")
     if input_shape is None:
         if data.ndim < 2:
             raise ValueError(f"{verb}: x must be a batch of samples, got shape {data.shape}; one sample is x[None].")

@@ -155,9 +155,14 @@ class Sequential(Network):
         self.optimizer, self.loss, self.metrics = new_optimizer, new_loss, new_metrics
 
     def loss_and_optimizer(self) -> tuple[Loss, Optimizer]:
-        """The loss and the optimizer; ValueError before ``compile``."""
+        """The loss and the optimizer; ValueError before ``compile``, TypeError where others were put in their place."""
         if self.loss is None or self.optimizer is None:
             raise ValueError("The model is not compiled: call compile(optimizer=..., loss=...) first.")
+        if not (isinstance(self.loss, Loss) and isinstance(self.optimizer, Optimizer)):
+            raise TypeError(
+                f"model.loss and model.optimizer were set to {self.loss!r} and {self.optimizer!r}, which are not "
+                "objects of tinynet.losses and tinynet.optimizers; call compile, which takes names as well."
+            )
         return self.loss, self.optimizer
 
     def up_to_logits(self, loss: Loss) -> Layer:

@@ -215,6 +215,14 @@ class Network(Layer):
                 raise ValueError(
                     f"{layer}: backward gave gradients of {[*found]}, but its params are {[*layer.params]}."
                 )
+            for key, param in layer.params.items():
+                shape = getattr(found[key], "shape", None)
+                if shape != param.shape:
+                    what = f"of shape {shape}" if shape is not None else repr(found[key])
+                    raise ValueError(
+                        f"{layer}: {key} has shape {param.shape}, so its gradient must be an array of this shape; "
+                        f"backward gave {what}."
+                    )
         by_name = {f"{layer.name}/{key}": grads[i][key] for i, layer in enumerate(self.layers) for key in layer.params}
         return dx if need_dx else None, by_name
 

@@ -152,7 +152,8 @@ class Sigmoid(Layer):
 
     def forward(self, x: Array) -> tuple[Array, Any]:
         x = self.check_input(x)
-        z = np.exp(-np.abs(x))
+        with np.errstate(under="ignore"):  # it is 0 then, as it should be
+            z = np.exp(-np.abs(x))
         y = np.where(x >= 0, x.dtype.type(1), z) / (1 + z)
         return y, y
 

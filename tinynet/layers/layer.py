@@ -244,7 +244,15 @@ class Layer:
         return np.ascontiguousarray(dy, dtype)
 
     def grads_of(self, **grads: Array) -> dict[str, Array]:
-        """The gradients by name, each in the dtype of its parameter; names that are no parameter are left out."""
+        """The gradients by name, each in the dtype of its parameter; names that are no parameter are left out.
+
+        ValueError where there is a parameter that has no gradient.
+        """
+        if missing := self.params.keys() - grads.keys():
+            raise ValueError(
+                f"{self} has parameters {sorted(self.params)}, but its backward pass knows no gradient of "
+                f"{sorted(missing)}; derive a layer that has them, with passes of its own."
+            )
         return {key: grads[key].astype(param.dtype, copy=False) for key, param in self.params.items()}
 
     def __str__(self) -> str:
