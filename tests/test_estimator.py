@@ -2,6 +2,7 @@
 
 import functools
 import pickle
+import signal
 from importlib.util import find_spec
 from typing import Any
 
@@ -271,6 +272,60 @@ def test_a_fit_that_is_refused_changes_nothing(blobs: Data, options: dict[str, i
 
 
 # Among scikit-learn's tools -------------------------------------------------------------------------------------------
+
+
+def test_a_fit_that_is_refused_leaves_the_estimator_as_it_was(blobs: Data):
+    """For other data, a bad parameter, or a network that does not fit."""
+    X, y = blobs
+    estimator = SequentialClassifier(epochs=1, random_state=0, verbose=0).fit(X, y)
+    before, expected = dict(vars(estimator)), estimator.predict_proba(X)
+    with pytest.raises(ValueError, match="two classes or more"):
+        estimator.fit(X[:, :-1], np.zeros(len(X)))
+    assert vars(estimator) == before
+    np.testing.assert_array_equal(estimator.predict_proba(X), expected)
+    with pytest.raises(ValueError, match="learning_rate"):
+        estimator.set_params(learning_rate=-1).fit(X[:, :-1], y)
+    np.testing.assert_array_equal(estimator.predict_proba(X), expected)
+
+
+def test_a_parameter_that_partial_fit_refuses_it_refuses_again(blobs: Data):
+    X, y = blobs
+    estimator = SequentialClassifier(random_state=0, verbose=0).partial_fit(X, y, classes=np.unique(y))
+    estimator.set_params(momentum=2)
+    for _ in range(2):
+        with pytest.raises(ValueError, match="momentum"):
+            estimator.partial_fit(X, y)
+
+
+class PressesCtrlC(Dense):
+    """Presses Ctrl-C in the ninth of its backward passes."""
+
+    passes = 0
+
+    def backward(self, dy, cache, *, need_dx=True):
+        type(self).passes += 1
+        if type(self).passes == 9:
+            signal.raise_signal(signal.SIGINT)
+        return super().backward(dy, cache, need_dx=need_dx)
+
+
+@pytest.mark.parametrize(
+    ("passes", "verb"),
+    [
+        (8, lambda estimator, X, y: estimator.fit(X, y)),
+        (8, lambda estimator, X, y: estimator.partial_fit(X, y, classes=np.unique(y))),
+        (0, lambda estimator, X, y: cross_val_score(estimator, X, y, cv=9)),
+    ],
+)
+def test_ctrl_c_ends_a_search_as_well(blobs: Data, monkeypatch, capsys, passes: int, verb: Any):
+    """It would go on with a network that was cut short, as if it were whole."""
+    monkeypatch.setattr(PressesCtrlC, "passes", passes)
+    X, y = blobs
+    layers = [PressesCtrlC(5, activation="relu"), Dense(len(np.unique(y)), activation="softmax")]
+    estimator = SequentialClassifier(layers, epochs=1, batch_size=len(X), random_state=0, verbose=0, num_threads=1)
+    with pytest.raises(KeyboardInterrupt):
+        verb(estimator, X, y)
+    assert "Interrupted" in capsys.readouterr().err
 
 
 def test_a_search_finds_the_learning_rate_that_learns(blobs: Data):

@@ -63,6 +63,8 @@ def test_ctrl_c_in_a_batch_ends_fit_before_the_next_one(capsys):
         np.testing.assert_array_equal(weight, same)
     assert history is model.history
     assert (history.epoch, len(history.history["loss"]), model.epoch) == ([0], 1, 1)
+    assert history.interrupted
+    assert not model.fit(X, Y, verbose=0).interrupted
     assert "Interrupted in epoch 2/9, after batch 1/3." in capsys.readouterr().err
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 

@@ -5,9 +5,10 @@ It needs scikit-learn, which ``import tinynet`` does not load.
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Self
 
 import numpy as np
@@ -99,11 +100,13 @@ class SequentialClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         """Train a new network on samples X (n, features) or (n, *image_shape) with labels y (n,) of any kind.
 
         Raises:
-            ValueError, TypeError: the data, a hyperparameter or the network does not fit.
+            ValueError, TypeError: the data, a hyperparameter or the network does not fit; the estimator is as before.
+            KeyboardInterrupt: Ctrl-C was pressed; training has ended early, and so must a search that it is part of.
         """
-        X, y = self._check(X, y, first=True)
-        epochs = check_int("SequentialClassifier", "epochs", self.epochs)
-        self._start(unique_labels(y))
+        with self._as_before_errors():
+            X, y = self._check(X, y, first=True)
+            epochs = check_int("SequentialClassifier", "epochs", self.epochs)
+            self._start(unique_labels(y))
         return self._train(X, y, epochs)
 
     def partial_fit(self, X: npt.ArrayLike, y: npt.ArrayLike, classes: npt.ArrayLike | None = None) -> Self:
@@ -116,23 +119,25 @@ class SequentialClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         Raises:
             ValueError, TypeError: what ``fit`` raises; or ``classes`` is missing in the first call, not the same as
                 then, or without some of the labels in y.
+            KeyboardInterrupt: see ``fit``.
         """
         first = not hasattr(self, "model_")
         if first and classes is None:
             raise ValueError(
                 "partial_fit needs all classes in its first call, as in partial_fit(X, y, classes=[0, 1])."
             )
-        X, y = self._check(X, y, first=first)
-        known = unique_labels(classes) if first else self.classes_
-        if classes is not None and not np.array_equal(known, unique_labels(classes)):
-            raise ValueError(f"partial_fit: classes were {known} in the first call, now they are {classes}.")
-        unknown = np.setdiff1d(y, known)
-        if len(unknown):
-            raise ValueError(f"partial_fit: y has labels that are not in classes: {unknown.tolist()}.")
-        if first:
-            self._start(known)
-        elif self._settings != (self.learning_rate, self.momentum, self.nesterov, self.weight_decay):
-            self._compile(self.model_, self.model_.optimizer)
+        with self._as_before_errors():
+            X, y = self._check(X, y, first=first)
+            known = unique_labels(classes) if first else self.classes_
+            if classes is not None and not np.array_equal(known, unique_labels(classes)):
+                raise ValueError(f"partial_fit: classes were {known} in the first call, now they are {classes}.")
+            unknown = np.setdiff1d(y, known)
+            if len(unknown):
+                raise ValueError(f"partial_fit: y has labels that are not in classes: {unknown.tolist()}.")
+            if first:
+                self._start(known)
+            elif self._settings != (self.learning_rate, self.momentum, self.nesterov, self.weight_decay):
+                self._compile(self.model_, self.model_.optimizer)
         self.model_.num_threads = self.num_threads
         return self._train(X, y, 1)
 
@@ -147,6 +152,17 @@ class SequentialClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         check_is_fitted(self)
         labels: Array = self.classes_[self.predict_proba(X).argmax(axis=1)]
         return labels
+
+    @contextlib.contextmanager
+    def _as_before_errors(self) -> Iterator[None]:
+        """A block after which the estimator is as before, where it raises."""
+        before = dict(vars(self))
+        try:
+            yield
+        except BaseException:
+            self.__dict__.clear()
+            self.__dict__.update(before)
+            raise
 
     def _check(self, X: Any, y: Any, *, first: bool) -> tuple[Array, Array]:
         """X as rows of numbers and y as a vector of labels."""
@@ -212,6 +228,8 @@ class SequentialClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         )
         for name, values in history.history.items():
             self.history_.setdefault(name, []).extend(values)
+        if history.interrupted:
+            raise KeyboardInterrupt
         return self
 
 

@@ -271,6 +271,7 @@ class Sequential(Network):
                 )
             except Interrupted:
                 told.on_train_end({})
+            history.interrupted = watch.pressed
             if watch.pressed:
                 bar.close()
                 print(watch.report(), file=sys.stderr, flush=True)

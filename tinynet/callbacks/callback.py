@@ -107,6 +107,7 @@ class History(Callback):
         epoch: the numbers of the epochs, from 0.
         history: lists by name, one entry an epoch: "loss", "accuracy", "val_loss", "val_accuracy". One that a callback
             adds in some epochs only is shorter: see ``epochs_of``.
+        interrupted: whether Ctrl-C was pressed in the last ``fit``.
 
     Example:
         >>> from tinynet import Sequential, layers
@@ -120,6 +121,7 @@ class History(Callback):
     def __init__(self) -> None:
         self.epoch: list[int] = []
         self.history: dict[str, list[float]] = {}
+        self.interrupted = False
         self._epochs: dict[str, list[int]] = {}
 
     def on_train_begin(self, logs: Logs | None = None) -> None:

@@ -275,21 +275,21 @@ class Layer:
         first = next(kind for kind in cls.__mro__ if not passes.isdisjoint(vars(kind)))
         if "backward_unsummed" not in vars(first):  # the inherited one knows nothing of the passes defined here
             cls.backward_unsummed = Layer.backward_unsummed  # type: ignore[method-assign]
-        cls._as_written = cls.passes()
+        cls._as_written = cls._passes()
         tells, computes = (
             next(kind for kind in cls.__mro__ if name in vars(kind)) for name in ("before_softmax", "forward")
         )
         cls._is_told_of_softmax = issubclass(tells, computes)
 
     @classmethod
-    def passes(cls) -> tuple[Any, ...]:
+    def _passes(cls) -> tuple[Any, ...]:
         """What this class's two passes are now."""
         return cls.forward, cls.backward, cls.backward_unsummed
 
     @classmethod
     def is_as_written(cls) -> bool:
         """Whether they are those that the class was written with: others may be put in their place, to try things."""
-        return cls.passes() == cls._as_written
+        return cls._passes() == cls._as_written
 
     def backward_is_replaced(self) -> bool:
         """Whether ``backward`` was replaced, in the layer or its class: ``backward_unsummed`` does something else."""
