@@ -4,6 +4,7 @@ import itertools
 import re
 import subprocess
 import sys
+import warnings
 
 import numpy as np
 import pytest
@@ -129,6 +130,7 @@ def test_no_words_lie_on_each_other_or_outside_the_figure(model: models.Sequenti
 def test_figures_are_no_business_of_pyplot():
     script = """
 import sys
+import warnings
 import tinynet
 assert "matplotlib" not in sys.modules and "sklearn" not in sys.modules
 figure = tinynet.plots.plot_images([[[0, 1]]], [7])
@@ -196,6 +198,12 @@ def test_figures_that_are_there_in_some_epochs_only_stand_at_these():
     assert (some.epochs_of("f1"), some.epochs_of("f3")) == ([5, 7], [])
     with pytest.raises(ValueError, match=r"there are 2 figures of 'f1', but 4 of others, .* give it the History"):
         plots.plot_history(some.history)
+
+
+@pytest.mark.parametrize("value", ["high", None, [0.5], {"a": 1.0}, np.zeros(2)])
+def test_figures_that_are_no_numbers_are_refused_by_name(value):
+    with pytest.raises(TypeError, match=r"a figure of 'f1' is no number, but .*; leave it out"):
+        plots.plot_history(history(loss=[3.0], f1=[value]))
 
 
 def test_a_history_of_two_calls_of_fit_is_one_curve():
@@ -601,3 +609,24 @@ def test_what_cannot_be_drawn_is_refused():
     deep = models.Sequential([layers.Input((1,)), *(layers.ReLU() for _ in range(61))])
     with pytest.raises(ValueError, match="61 layers are too many"):
         plots.plot_model(deep)
+
+
+def test_class_names_and_figures_with_dollars_are_no_formulas(model: models.Sequential):
+    """As formulas, "$^$" could not be drawn, and prices would lose their signs."""
+    names = ["$5", "$10", "$^$", *"abcdefg"]
+    p = probabilities(LABELS[::-1])
+    for figure in (
+        plots.plot_images(IMAGES[:10], range(10), class_names=names),
+        plots.plot_mistakes(IMAGES, LABELS, p, class_names=names),
+        plots.plot_confusion_matrix(LABELS, LABELS[::-1], class_names=names),
+        plots.plot_feature_maps(model, IMAGES[0], class_names=names),
+        plots.plot_history({"$^$": [1.0]}),
+    ):
+        FigureCanvasAgg(figure).draw()
+        assert "$^$" in "".join(text.get_text() for text in figure.findobj(Text))
+
+
+def test_a_confusion_matrix_of_one_class_gives_no_warning():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        plots.plot_confusion_matrix([0], [0])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 
 import matplotlib
@@ -57,7 +58,9 @@ def plot_confusion_matrix(
     names = names if class_names is None else list(map(str, class_names))
     if len(classes) > _MAX_CLASSES:
         raise ValueError(f"{owner}: {len(classes)} classes are too many for one picture (at most {_MAX_CLASSES}).")
-    counts = confusion_matrix(is_class, is_taken_for, labels=classes)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # that there is but one class
+        counts = confusion_matrix(is_class, is_taken_for, labels=classes)
 
     numbered = len(classes) <= _MAX_NUMBERED
     if ax is None:
@@ -69,10 +72,9 @@ def plot_confusion_matrix(
         _write_counts(ax, counts, colours)
     fontsize = 9 if numbered else 6
     rotation = 45 if max(map(len, names)) > 2 else 0
-    ax.set_xticks(
-        range(len(classes)), names, fontsize=fontsize, rotation=rotation, ha="right" if rotation else "center"
-    )
-    ax.set_yticks(range(len(classes)), names, fontsize=fontsize)
+    ha = "right" if rotation else "center"
+    ax.set_xticks(range(len(classes)), names, fontsize=fontsize, rotation=rotation, ha=ha, parse_math=False)
+    ax.set_yticks(range(len(classes)), names, fontsize=fontsize, parse_math=False)
     ax.tick_params(length=0)
     ax.set_xlabel("predicted class")
     ax.set_ylabel("true class")

@@ -168,7 +168,7 @@ def _titled_grid(
     for ax, title, is_wrong in zip(axes, titles, wrong, strict=True):
         color, weight = (DARK_RED, "bold") if is_wrong else ("black", "normal")
         # y=1 is the upper edge; without it, each drawing looks for ticks to keep clear of, for more than half its time.
-        ax.set_title(title, y=1, fontsize=9, pad=3, color=color, weight=weight)
+        ax.set_title(title, y=1, fontsize=9, pad=3, color=color, weight=weight, parse_math=False)
     return fig.figure
 
 

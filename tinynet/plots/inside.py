@@ -218,7 +218,8 @@ def _show_bars(ax: Axes, name: str, y: Array, class_names: Sequence[str] | None,
     names = [name_of(i, class_names) for i in range(len(y))]
     slanted = sum(map(len, names)) > 90  # too many letters for one line
     ax.set_xlim(-0.5, len(y) - 0.5)
-    ax.set_xticks(range(len(y)), names, fontsize=8, rotation=45 * slanted, ha="right" if slanted else "center")
+    ha = "right" if slanted else "center"
+    ax.set_xticks(range(len(y)), names, fontsize=8, rotation=45 * slanted, ha=ha, parse_math=False)
     ax.set_xlabel("class", fontsize=9)
     ax.set_ylabel("probability" if is_probability else "output", fontsize=9)
     ax.tick_params(labelsize=8)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+import numpy as np
 from matplotlib.figure import Figure, SubFigure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
@@ -27,7 +28,7 @@ def plot_history(history: History | Mapping[str, Sequence[float]], *, fig: Figur
         The figure: ``figure.savefig("training.png")`` writes it.
 
     Raises:
-        TypeError: ``history`` is neither.
+        TypeError: ``history`` is neither, or a figure in it is no number.
         ValueError: it holds no epochs; or it is a dictionary in which some figures are fewer than others, so that
             nobody knows their epochs (a History does).
 
@@ -50,11 +51,11 @@ def plot_history(history: History | Mapping[str, Sequence[float]], *, fig: Figur
     for ax, name in zip(fig.subplots(1, len(names), squeeze=False)[0], names, strict=True):
         for key, label, colour, line in ((name, "training", BLUE, "o-"), (f"val_{name}", "validation", RED, "s--")):
             if key in figures:
-                values, epochs = list(figures[key]), _epochs_of(history, key)
+                values, epochs = _numbers(key, figures[key]), _epochs_of(history, key)
                 size = 4 if len(values) <= _MAX_MARKED else 0
                 ax.plot([epoch + 1 for epoch in epochs], values, line, color=colour, markersize=size, label=label)
         ax.set_xlabel("epoch")
-        ax.set_ylabel("loss (nats a sample)" if name == "loss" else name.replace("_", " "))
+        ax.set_ylabel("loss (nats a sample)" if name == "loss" else name.replace("_", " "), parse_math=False)
         ax.xaxis.set_major_locator(MaxNLocator(integer=True))
         if "acc" in name:
             ax.yaxis.set_major_formatter(PercentFormatter(xmax=1))
@@ -62,6 +63,14 @@ def plot_history(history: History | Mapping[str, Sequence[float]], *, fig: Figur
         ax.spines[["top", "right"]].set_visible(False)
         ax.legend(frameon=False, handlelength=3)
     return fig.figure
+
+
+def _numbers(name: str, values: Sequence[float]) -> list[float]:
+    """The figures of this name; TypeError where one is no number."""
+    for value in values:
+        if np.ndim(value) or np.asarray(value).dtype.kind not in "biuf":
+            raise TypeError(f"plot_history: a figure of {name!r} is no number, but {value!r:.60}; leave it out.")
+    return list(values)
 
 
 def _epochs_of(history: History | Mapping[str, Sequence[float]], name: str) -> Sequence[int]:
