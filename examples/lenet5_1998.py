@@ -212,7 +212,11 @@ try:
     (x_train, y_train), (x_test, y_test) = mnist.load_data(options.data)
     for images, labels in ((x_train, y_train), (x_test, y_test)):
         if images.shape[1:] != (28, 28) or not len(labels) or max(labels) > 9:
-            raise ValueError(f"LeNet-5 reads images of 28x28, of the classes 0 to 9; got {images.shape[1:]}")
+            classes = f"classes {min(labels)} to {max(labels)}" if len(labels) else "no classes"
+            size = "x".join(map(str, images.shape[1:]))
+            raise ValueError(
+                f"LeNet-5 reads images of 28x28, of classes 0 to 9; got {len(labels)} images of {size}, of {classes}"
+            )
 except (ValueError, OSError) as error:
     parser.error(str(error))
 x_train, x_test = prepared(x_train), prepared(x_test)

@@ -133,6 +133,14 @@ def test_write_idx_keeps_row_major_order_and_repeats_byte_for_byte(tmp_path):
     assert (tmp_path / "a.gz").read_bytes() == (tmp_path / "b.gz").read_bytes()
 
 
+def test_write_idx_refuses_what_is_masked(tmp_path):
+    masked = np.ma.masked_equal(np.arange(3, dtype=np.uint8), 1)
+    with pytest.raises(TypeError, match="IDX can't hold what is masked; fill it"):
+        write_idx(tmp_path / "array", masked)
+    write_idx(tmp_path / "array", masked.filled(7))
+    assert read_idx(tmp_path / "array").tolist() == [0, 7, 2]
+
+
 @pytest.mark.parametrize("array", [np.zeros(2, bool), np.zeros(2, np.int64), np.zeros(2, np.float16), np.array(["a"])])
 def test_write_idx_refuses_a_type_idx_does_not_have(tmp_path, array):
     with pytest.raises(TypeError, match=f"array.*{re.escape(str(array.dtype))}.*0x08 uint8"):

@@ -137,14 +137,21 @@ def test_the_layers_of_its_own_have_right_gradients(example, name):
     check_gradients(layer, raise_error=True)
 
 
-@pytest.mark.parametrize(("size", "label"), [(20, 9), (28, 10)])
-def test_data_that_the_paper_had_not_is_refused(size, label, tmp_path, capsys):
+@pytest.mark.parametrize(
+    ("size", "labels", "what"),
+    [
+        (20, [0, 1, 9], "got 3 images of 20x20, of classes 0 to 9"),
+        (28, [1, 10], "got 2 images of 28x28, of classes 1 to 10"),
+        (28, [], "got 0 images of 28x28, of no classes"),
+    ],
+)
+def test_data_that_the_paper_had_not_is_refused(size, labels, what, tmp_path, capsys):
     for split in ("train", "t10k"):
-        write_idx(tmp_path / f"{split}-images-idx3-ubyte", np.zeros((3, size, size), np.uint8))
-        write_idx(tmp_path / f"{split}-labels-idx1-ubyte", np.array([0, 1, label], np.uint8))
+        write_idx(tmp_path / f"{split}-images-idx3-ubyte", np.zeros((len(labels), size, size), np.uint8))
+        write_idx(tmp_path / f"{split}-labels-idx1-ubyte", np.array(labels, np.uint8))
     with pytest.raises(SystemExit):
         run_example("--data", tmp_path)
-    assert "LeNet-5 reads images of 28x28, of the classes 0 to 9" in capsys.readouterr().err
+    assert f"LeNet-5 reads images of 28x28, of classes 0 to 9; {what}" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

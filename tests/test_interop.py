@@ -147,6 +147,7 @@ def test_a_state_that_does_not_fit_changes_nothing():
             ValueError,
             "7.bias has numbers that are NaN or infinite in float32",
         ),
+        ({**good, "7.bias": np.ma.masked_equal(np.arange(120.0), 3)}, TypeError, "some of 7.bias is masked"),
         ({**good, "7.bias": np.zeros(120, int)}, TypeError, "7.bias must be an array of floats, got dtype int"),
     ]
     for state, kind, message in wrongs:

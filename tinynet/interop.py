@@ -165,6 +165,8 @@ def _from_torch(layer: Weighted, weight: Array, image_shape: Shape | None) -> Ar
 def _as_array(name: str, value: Any) -> npt.NDArray[Any]:
     # A tensor that asks for gradients refuses to become an array.
     array = np.asarray(value.detach() if hasattr(value, "detach") else value)
+    if isinstance(value, np.ma.MaskedArray) and value.mask.any():
+        raise TypeError(f"from_torch_state_dict: some of {name} is masked; fill it, as with array.filled(0).")
     if array.dtype.kind != "f":
         raise TypeError(f"from_torch_state_dict: {name} must be an array of floats, got dtype {array.dtype}.")
     return array

@@ -89,7 +89,7 @@ def write_idx(path: str | os.PathLike[str], array: npt.ArrayLike) -> None:
     """Write an array as an IDX file, gzip-compressed if the name ends in `.gz`; an existing file is replaced.
 
     Raises:
-        TypeError: IDX has no code for the dtype of the array.
+        TypeError: IDX has no code for the dtype of the array, or some of it is masked.
         ValueError: a dimension does not fit into 32 bits.
 
     Example:
@@ -99,7 +99,10 @@ def write_idx(path: str | os.PathLike[str], array: npt.ArrayLike) -> None:
         ...     read_idx(os.path.join(folder, "numbers.gz"))
         array([[1.5, 2.5]])
     """
-    path, array = Path(path), np.asarray(array)
+    path = Path(path)
+    if isinstance(array, np.ma.MaskedArray) and array.mask.any():
+        raise TypeError(f"{path}: IDX can't hold what is masked; fill it or remove it, as with array.filled(0)")
+    array = np.asarray(array)
     big_endian = array.dtype.newbyteorder(">")
     code = next((code for code, dtype in DTYPES.items() if dtype == big_endian), None)
     if code is None:
