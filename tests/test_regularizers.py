@@ -47,6 +47,22 @@ def test_loss_and_gradients_gain_it_once_a_batch(nested):
         np.testing.assert_array_equal(grads[name[:-1] + "b"], plain_grads[name[:-1] + "b"])
 
 
+@pytest.mark.parametrize("layer", [Dense(3), Conv2D(3, 1)])
+def test_it_can_be_set_later(layer):
+    other = L2(3.0)
+    layer.regularizers = {"scale": other}
+    layer.kernel_regularizer = "l2"
+    assert type(layer.kernel_regularizer) is L2
+    assert layer.regularizers == {"W": layer.kernel_regularizer, "scale": other}
+    layer.kernel_regularizer = None
+    assert (layer.kernel_regularizer, layer.regularizers) == (None, {"scale": other})
+    with pytest.raises(ValueError, match="kernel_regularizer"):
+        layer.kernel_regularizer = "l3"
+    model, plain = network(L2(0.5)), network()
+    plain.layers[0].kernel_regularizer = L2(0.5)
+    assert plain.evaluate(X, Y, verbose=0) == model.evaluate(X, Y, verbose=0)
+
+
 def test_every_loss_that_is_reported_has_it():
     model, plain = network(L2(0.5)), network()
     added = 0.5 * (model.params["conv2d/W"] ** 2).sum()

@@ -344,7 +344,7 @@ def own_relu():
 
 
 def with_regularizers(layer):
-    layer.regularizers = {"W": L2(9.0)}
+    layer.regularizers = {"b": L2(9.0)}
     return layer
 
 

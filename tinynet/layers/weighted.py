@@ -46,9 +46,18 @@ class Weighted(Layer):
         self.use_bias = check_flag(owner, "use_bias", use_bias)
         self.kernel_initializer = get_initializer(owner, "kernel_initializer", kernel_initializer)
         self.bias_initializer = get_initializer(owner, "bias_initializer", bias_initializer)
-        self.kernel_regularizer = get_regularizer(owner, "kernel_regularizer", kernel_regularizer)
-        if self.kernel_regularizer is not None:
-            self.regularizers = {"W": self.kernel_regularizer}
+        self.kernel_regularizer = kernel_regularizer
+
+    @property
+    def kernel_regularizer(self) -> Regularizer | None:
+        """What the loss adds for W; it can be set, to a name as well."""
+        return self.regularizers.get("W")
+
+    @kernel_regularizer.setter
+    def kernel_regularizer(self, regularizer: str | Regularizer | None) -> None:
+        found = get_regularizer(type(self).__name__, "kernel_regularizer", regularizer)
+        others = {key: other for key, other in self.regularizers.items() if key != "W"}
+        self.regularizers = others if found is None else {"W": found, **others}
 
     def make_weights(self, kernel_shape: Shape, output_shape: Shape, rng: np.random.Generator) -> Shape:
         """Draw W (and b, one for each entry of the kernel's last axis), and build the activation."""
