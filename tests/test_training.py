@@ -680,6 +680,30 @@ def test_threads_that_use_a_model_for_the_first_time_find_the_same_weights():
     assert len(outputs) == 4
 
 
+def _build_a_model(connection) -> None:
+    connection.send(Sequential([Dense(3)], seed=0).predict(np.ones((1, 2))).shape)
+
+
+@needs_fork
+def test_a_child_that_is_forked_while_a_thread_builds_a_model_builds_its_own():
+    inside, leave = threading.Event(), threading.Event()
+
+    class MadeWhenTold(Dense):
+        def make(self, input_shape, rng):
+            inside.set()
+            leave.wait(60)
+            return super().make(input_shape, rng)
+
+    thread = threading.Thread(target=lambda: Sequential([MadeWhenTold(3)], seed=0).predict(np.ones((1, 2))))
+    thread.start()
+    assert inside.wait(60)
+    try:
+        assert answer_of_child(_build_a_model) == (1, 3)
+    finally:
+        leave.set()
+        thread.join()
+
+
 @needs_fork
 def test_a_forked_child_makes_threads_of_its_own():
     model = cnn(2)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import os
 import re
 import threading
 from collections.abc import Iterator, Mapping, Sequence
@@ -26,7 +27,17 @@ from tinynet.layers.layer import (
 from tinynet.layers.pooled_gradient import PooledGradient, whole
 from tinynet.regularizers import Regularizer
 
-_BUILDING = threading.RLock()
+_building = threading.RLock()
+
+
+def _forget_builders() -> None:
+    """A forked child has none of its parent's threads, for one of which it would wait for ever."""
+    global _building
+    _building = threading.RLock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_builders)
 
 
 class Network(Layer):
@@ -149,7 +160,7 @@ class Network(Layer):
         if self.output_shape is not None:
             yield
             return
-        with _BUILDING:
+        with _building:
             yield from self._unbuilt_by_errors()
 
     def _unbuilt_by_errors(self) -> Iterator[None]:
