@@ -18,7 +18,7 @@ from llvmlite import ir
 from tinynet.kernels.arrays import empty, flat
 from tinynet.kernels.common import all_equal, copy_run, to_pitch, zeroed
 from tinynet.kernels.settings import PITCH, TILE, VECTOR_BYTES, Array, inline, jit, uint
-from tinynet.kernels.tiles import DOTS, dot_tile, multiply_tile
+from tinynet.kernels.tiles import DOTS, dot_tile, in_even_tiles, multiply_even_tile
 from tinynet.kernels.vectors import Code, Vector, compiled_as
 
 TERM_BYTES = 1 << 18  # of the terms of images, which stay in the processor's cache
@@ -62,9 +62,9 @@ def winograd(x: Array, W: Array, b: Array, y: Array, kept: Array, pads: Any, lea
     """Twin: ``reference.winograd``, for windows of TAPS. NaN shows just where a window has it; infinity may become NaN.
 
     For some rows of tiles at a time, which stay in the cache, first the terms of their pixels are written, then the
-    products of TILE tiles at once for each pair of kinds, and last their outputs. Even columns lie side by side, and so
-    do odd ones: those that neighbouring tiles have a term of make one run. The last filters, where few are left after
-    whole vectors of them, are multiplied in vectors of channels.
+    products of TILE tiles at once, or of one fewer, for each pair of kinds, and last their outputs. Even columns lie
+    side by side, and so do odd ones: those that neighbouring tiles have a term of make one run. The last filters, where
+    few are left after whole vectors of them, are multiplied in vectors of channels.
 
     The terms of the weights are kept, and used again while the weights are the same.
     """
@@ -116,19 +116,23 @@ def winograd(x: Array, W: Array, b: Array, y: Array, kept: Array, pads: Any, lea
             for tile in range(most):  # after the last one, what is missing to TILE
                 p = min(tile, tiles - one)
                 places[tile] = p // tiles_w * run_pitch + p % tiles_w * depth
+            groups, full = in_even_tiles(tiles)
             for kind in range(uint(KINDS * KINDS)):
                 first = firsts[kind]
                 runs, matrix = firsts[kind + one] - first, (weight_terms + first * depth * pitch, pitch, zero)
-                for tile in range(zero, tiles, uint(TILE)):
+                begun = zero
+                for group in range(groups):
                     for p in range(uint(TILE)):
-                        starts[p] = first * next_term + places[tile + p]
-                    patches, t = (runs, next_term, depth), kind * next_kind + tile * pitch
+                        starts[p] = first * next_term + places[begun + p]
+                    patches, t = (runs, next_term, depth), kind * next_kind + begun * pitch
                     product = no_bias, zero, zero, nothing, products, t, pitch, whole
-                    multiply_tile(terms, starts, zero, uint(TILE), *patches, kept, *matrix, *product)
+                    height = uint(TILE) if group < full else uint(TILE - 1)
+                    multiply_even_tile(terms, starts, zero, height, *patches, kept, *matrix, *product)
                     for i in range(zero, few, uint(DOTS)):
                         count, next_column = min(uint(DOTS), few - i), num_terms * column_pitch
                         them = columns + i * next_column + first * column_pitch, next_column, count
                         dot_tile(terms, starts, *patches, kept, *them, column_pitch, products, t + whole + i, pitch)
+                    begun += height
             for tile in range(tiles):
                 tile_row, out_j = first_row + tile // tiles_w, tile % tiles_w * two
                 image, out_i = uint(begin) + tile_row // tiles_h, tile_row % tiles_h * two

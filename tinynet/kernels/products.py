@@ -9,7 +9,7 @@ import numpy as np
 from tinynet.kernels.arrays import empty, empty_matrix, flat
 from tinynet.kernels.common import copy_run, to_pitch, transpose, zeroed
 from tinynet.kernels.settings import COLUMNS, TILE, VECTOR_BYTES, Array, inline, jit, uint
-from tinynet.kernels.tiles import multiply_tile_and_fetch
+from tinynet.kernels.tiles import in_even_tiles, multiply_tile_and_fetch
 from tinynet.kernels.vectors import Code, compiled_as
 
 # While some columns of a row of W are multiplied, so many lines of the cache, 64 bytes each, are fetched of those that
@@ -124,10 +124,9 @@ def _multiply(source: Array, start: Any, next_start: Any, W: Array, b: Array, y:
     """
     size, columns = uint(W.shape[0]), uint(W.shape[1])
     rows, zero, one, pitch = uint(len(y)), uint(0), uint(1), columns
-    tiles = (rows + uint(TILE - 1)) // uint(TILE)
-    missing = tiles * uint(TILE) - rows
-    full = tiles - missing if missing <= tiles else tiles
-    padded = tiles - one if missing > tiles else tiles  # the tile that is made up; ``tiles`` if none is
+    tiles, full = in_even_tiles(rows)
+    is_padded = full == tiles and rows < tiles * uint(TILE)
+    padded = tiles - one if is_padded else tiles  # the tile that is made up; ``tiles`` if none is
     weights, target = flat(W), flat(y)
     others = empty(uint(TILE) * columns if padded < tiles else zero, y.dtype)  # what that tile gives
     starts = empty(tiles * uint(TILE), np.uintp)

@@ -23,6 +23,18 @@ def list_tiles(tiles: Array, positions: Any) -> Any:
     return count
 
 
+@inline
+def in_even_tiles(rows: Any) -> Any:
+    """In how many tiles so many rows are multiplied, and how many of these have TILE rows: the first ones.
+
+    The others have one fewer, so that all rows come out even. There may be too few for that: then all tiles have TILE,
+    and the last one is made up with any rows.
+    """
+    tiles = (rows + uint(TILE - 1)) // uint(TILE)
+    missing = tiles * uint(TILE) - rows
+    return tiles, tiles - missing if missing <= tiles else tiles
+
+
 def _products_of(*heights: int, ahead: bool = False) -> Any:
     """The function that multiplies so many rows, one of ``heights``, with a matrix at once.
 
@@ -121,6 +133,7 @@ def _products_of(*heights: int, ahead: bool = False) -> Any:
 
 
 multiply_tile = _products_of(TILE)
+multiply_even_tile = _products_of(TILE, TILE - 1)
 multiply_tile_and_fetch = _products_of(TILE, TILE - 1, ahead=True)
 
 
