@@ -148,7 +148,10 @@ def sections_of(source):
 
 def test_the_script_runs_without_a_screen_to_the_end(digits, tmp_path):
     environment = {name: value for name, value in os.environ.items() if name not in ("DISPLAY", "MPLBACKEND")}
-    environment |= {"PYTHONPATH": str(Path(tinynet.__file__).parents[1]), "PYTHONWARNINGS": "error"}
+    environment |= {
+        "PYTHONPATH": str(Path(tinynet.__file__).parents[1]),
+        "PYTHONWARNINGS": "error,ignore::DeprecationWarning,error::DeprecationWarning:__main__",
+    }
     command = [sys.executable, str(EXAMPLE), "--data", str(digits), "--epochs", "2", "--output", "pictures"]
     done = subprocess.run(
         command, cwd=tmp_path, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=300
