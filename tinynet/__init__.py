@@ -1,4 +1,4 @@
-"""tinynet: a deep learning library that you can read in an afternoon.
+"""tinynet: a deep learning library whose maths you can read in an afternoon.
 
 Keras's front door, hand-written backprop, NumPy and Numba inside. Start with ``tinynet.models.Sequential`` to use it,
 and with ``tinynet/layers/dense.py`` to read it.
