@@ -96,6 +96,7 @@ def few_digits(tmp_path_factory):
 def shown(monkeypatch):
     """Counts the calls of plt.show, which must not happen without a screen."""
     calls = []
+    plt.close("all")  # what other tests have left; an old matplotlib warns of it
     plt.switch_backend("agg")
     monkeypatch.setattr(plt, "show", lambda: calls.append("show"))
     yield calls
