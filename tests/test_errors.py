@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import scipy.sparse
 
 import tinynet
 from tinynet.layers import Activation, Conv2D, Dense, Flatten, Input, Layer, MaxPooling2D, Softmax
@@ -698,6 +699,16 @@ MISTAKES = {
         lambda: fit(validation_data=batches_of_data()),
         ValueError,
         r"validation_data must be a pair \(x, y\)",
+    ),
+    "sparse labels": (
+        lambda: fit(y=scipy.sparse.csr_matrix(np.eye(6))),
+        TypeError,
+        r"fit: y must be an array of labels, got a csr_matrix\. y\.toarray\(\) makes one of it",
+    ),
+    "a generator of labels": (
+        lambda: fit(y=(i for i in Y)),
+        TypeError,
+        "fit: y must be an array of labels, got a generator.",
     ),
     "one label": (lambda: fit(y=3), ValueError, "fit: x has 6 samples, but y has"),
     "labels from 1": (lambda: fit(y=Y + 1), ValueError, "^fit: .*3 outputs, so labels must be in 0..2, got"),

@@ -1,5 +1,6 @@
 """SequentialClassifier among scikit-learn's tools: all of its own checks, and what these do not ask."""
 
+import copy
 import functools
 import pickle
 import signal
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 from scipy import sparse
 from sklearn.base import clone
+from sklearn.exceptions import NotFittedError
 from sklearn.model_selection import GridSearchCV, StratifiedKFold, cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -21,6 +23,7 @@ from tinynet.layers import Conv2D, Dense, Flatten, Input, Layer, MaxPooling2D, R
 from tinynet.losses import SparseCategoricalCrossentropy
 from tinynet.models import Sequential
 from tinynet.optimizers import SGD
+from tinynet.training import DivergenceError
 
 Shape = tuple[int, ...]
 Data = tuple[np.ndarray, np.ndarray]
@@ -286,6 +289,26 @@ def test_a_fit_that_is_refused_leaves_the_estimator_as_it_was(blobs: Data):
     with pytest.raises(ValueError, match="learning_rate"):
         estimator.set_params(learning_rate=-1).fit(X[:, :-1], y)
     np.testing.assert_array_equal(estimator.predict_proba(X), expected)
+
+
+def test_training_that_is_refused_leaves_the_estimator_as_it_was(blobs: Data):
+    X, y = blobs
+    estimator = SequentialClassifier(epochs=1, random_state=0).fit(X, y)
+    before, expected, history = dict(vars(estimator)), estimator.predict_proba(X), copy.deepcopy(estimator.history_)
+    for options, error in [({"verbose": "loud"}, ValueError), ({"learning_rate": 1e30}, DivergenceError)]:
+        estimator.set_params(**options)
+        with pytest.raises(error):
+            estimator.fit(X, y)
+        estimator.set_params(verbose=0, learning_rate=before["learning_rate"])
+        assert vars(estimator) == before
+        assert estimator.history_ == history
+        np.testing.assert_array_equal(estimator.predict_proba(X), expected)
+    unfitted = SequentialClassifier(verbose="loud")
+    for fit in (unfitted.fit, functools.partial(unfitted.partial_fit, classes=np.unique(y))):
+        with pytest.raises(ValueError, match="verbose"):
+            fit(X, y)
+        with pytest.raises(NotFittedError):
+            unfitted.predict(X)
 
 
 def test_a_parameter_that_partial_fit_refuses_it_refuses_again(blobs: Data):

@@ -1,6 +1,7 @@
 """L2: what it adds to the loss and to the gradient, once a batch, by hand and through the training loop."""
 
 import re
+from typing import Any
 
 import numpy as np
 import pytest
@@ -109,6 +110,26 @@ def test_a_regularizer_of_ones_own():
     assert loss == pytest.approx(plain_loss + network().params["conv2d/W"].sum())
     np.testing.assert_allclose(grads["conv2d/W"], plain_grads["conv2d/W"] + 1)
     assert grads["conv2d/W"].dtype == np.float64
+
+
+@pytest.mark.parametrize(("penalty", "what"), [(np.abs, "an array of shape (5, 5, 1, 2)"), (lambda W: None, "None")])
+def test_a_penalty_that_is_not_one_number_is_refused(penalty: Any, what: str):
+    class Wrong(Regularizer):
+        def __call__(self, W: np.ndarray) -> Any:
+            return penalty(W)
+
+        def gradient(self, W: np.ndarray) -> np.ndarray:
+            return np.sign(W)
+
+    model = network(Wrong())
+    what = what.replace("(5, 5, 1, 2)", str(model.params["conv2d/W"].shape))
+    model.compile("sgd", "sparse_categorical_crossentropy")
+    x, y = np.zeros((4, *model.input_shape)), [0, 1, 0, 1]
+    for verb in (model.train_on_batch, model.test_on_batch, model.evaluate):
+        with pytest.raises(
+            ValueError, match=re.escape(f"Wrong: __call__ must return one number, such as a sum; got {what}.")
+        ):
+            verb(x, y)
 
 
 def test_a_gradient_that_does_not_fit_the_weights_is_refused():

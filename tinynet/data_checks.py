@@ -108,8 +108,11 @@ def how_to_fit(shape: tuple[int, ...], input_shape: tuple[int, ...]) -> str:
 
 
 def check_same_length(verb: str, x: Array, y: npt.ArrayLike) -> None:
-    """Raise ValueError unless there is one label for each sample."""
+    """Raise ValueError unless there is one label for each sample; TypeError where ``y`` is no array at all."""
     labels = as_array(verb, "y", y)
+    if labels.ndim == 0 and labels.dtype == object:
+        hint = " y.toarray() makes one of it." if hasattr(y, "toarray") else ""
+        raise TypeError(f"{verb}: y must be an array of labels, got a {type(y).__name__}.{hint}")
     n = len(labels) if labels.ndim else 0
     if n != len(x):
         raise ValueError(f"{verb}: x has {len(x)} samples, but y has {n} labels.")

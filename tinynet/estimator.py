@@ -100,14 +100,20 @@ class SequentialClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         """Train a new network on samples X (n, features) or (n, *image_shape) with labels y (n,) of any kind.
 
         Raises:
-            ValueError, TypeError: the data, a hyperparameter or the network does not fit; the estimator is as before.
+            ValueError, TypeError: the data, a hyperparameter or the network does not fit.
+            tinynet.training.DivergenceError: the loss or a gradient became NaN or infinite.
             KeyboardInterrupt: Ctrl-C was pressed; training has ended early, and so must a search that it is part of.
+
+        After errors, the estimator is as before.
         """
         with self._as_before_errors():
             X, y = self._check(X, y, first=True)
             epochs = check_int("SequentialClassifier", "epochs", self.epochs)
             self._start(unique_labels(y))
-        return self._train(X, y, epochs)
+            interrupted = self._train(X, y, epochs)
+        if interrupted:
+            raise KeyboardInterrupt
+        return self
 
     def partial_fit(self, X: npt.ArrayLike, y: npt.ArrayLike, classes: npt.ArrayLike | None = None) -> Self:
         """Go once through X and y, carrying on with the network as it is, and with the parameters as they are now.
@@ -138,8 +144,13 @@ class SequentialClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
                 self._start(known)
             elif self._settings != (self.learning_rate, self.momentum, self.nesterov, self.weight_decay):
                 self._compile(self.model_, self.model_.optimizer)
-        self.model_.num_threads = self.num_threads
-        return self._train(X, y, 1)
+            self.model_.num_threads = self.num_threads
+            interrupted = first and self._train(X, y, 1)
+        if not first:
+            interrupted = self._train(X, y, 1)
+        if interrupted:
+            raise KeyboardInterrupt
+        return self
 
     def predict_proba(self, X: npt.ArrayLike) -> npt.NDArray[np.float32]:
         """The probability of each class for each sample: (n, classes), in the order of ``classes_``."""
@@ -221,16 +232,15 @@ class SequentialClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
             optimizer.iterations, optimizer.state = before.iterations, before.state
         model.compile(optimizer, "sparse_categorical_crossentropy", ["accuracy"])
 
-    def _train(self, X: Array, y: Array, epochs: int) -> Self:
+    def _train(self, X: Array, y: Array, epochs: int) -> bool:
+        """Train; whether Ctrl-C has ended that early."""
         numbers = np.searchsorted(self.classes_, y)
         history = self.model_.fit(
             self._images(X), numbers, batch_size=self.batch_size, epochs=epochs, verbose=self.verbose
         )
         for name, values in history.history.items():
             self.history_.setdefault(name, []).extend(values)
-        if history.interrupted:
-            raise KeyboardInterrupt
-        return self
+        return history.interrupted
 
 
 def dense_layers(input_shape: Shape, num_classes: int) -> list[Layer]:

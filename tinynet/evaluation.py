@@ -19,6 +19,7 @@ from tinynet.callbacks.callback import Callback, CallbackList
 from tinynet.interrupt import InterruptWatch
 from tinynet.memory import keep_freed_memory
 from tinynet.plan import Plan
+from tinynet.regularizers import penalty_of
 from tinynet.sharding import batches, rows_of, run_in_groups, shards
 from tinynet.training import BatchResult, for_kernels, plan_of, result_of
 
@@ -42,7 +43,7 @@ def evaluate(model: Sequential, x: Array, classes: Array, batch_size: int, callb
     for group in _groups(len(x), batch_size, "test", callbacks):
         for number, _ in group:
             callbacks.on_test_batch_begin(number, {})
-        penalty = sum(regularizer(model.params[key]) for key, regularizer in model.regularizers.items())
+        penalty = sum(penalty_of(regularizer, model.params[key]) for key, regularizer in model.regularizers.items())
         cut = [shards(model, rows) for _, rows in group]
         plan = plan_of(model)
         run_shards = functools.partial(_evaluate_shards, model, plan, x, classes)

@@ -71,6 +71,20 @@ class L2(Regularizer):
 
 l2 = L2
 
+
+def penalty_of(regularizer: Regularizer, W: Array) -> float:
+    """What a regularizer adds to the loss.
+
+    Raises:
+        ValueError: it gives something other than one number.
+    """
+    penalty: Any = regularizer(W)
+    if np.ndim(penalty) or not isinstance(penalty, (int, float, np.number, np.ndarray)):
+        what = f"an array of shape {np.shape(penalty)}" if np.ndim(penalty) else repr(penalty)
+        raise ValueError(f"{type(regularizer).__name__}: __call__ must return one number, such as a sum; got {what}.")
+    return float(penalty)
+
+
 REGULARIZERS: dict[str, type[L2]] = {"l2": L2, "L2": L2}
 
 

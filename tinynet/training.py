@@ -27,6 +27,7 @@ from tinynet.callbacks.callback import CallbackList
 from tinynet.layers.outer_products import OuterProducts
 from tinynet.memory import keep_freed_memory
 from tinynet.plan import Plan
+from tinynet.regularizers import penalty_of
 from tinynet.sharding import batches, rows_of, run_in_groups, shards
 
 if TYPE_CHECKING:
@@ -243,7 +244,7 @@ def _add_regularizers(model: Sequential, total: BatchResult) -> None:
     """Add the regularizers' loss and gradients to the sums of a batch."""
     for key, regularizer in model.regularizers.items():  # once: the loss is a mean, but here is a sum
         W = model.params[key]
-        total.loss += total.num_samples * float(regularizer(W))
+        total.loss += total.num_samples * penalty_of(regularizer, W)
         gradient = regularizer.gradient(W)
         if np.shape(gradient) != W.shape:
             raise ValueError(
