@@ -125,7 +125,7 @@ class SequentialClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         Raises:
             ValueError, TypeError: what ``fit`` raises; or ``classes`` is missing in the first call, not the same as
                 then, or without some of the labels in y.
-            KeyboardInterrupt: see ``fit``.
+            tinynet.training.DivergenceError, KeyboardInterrupt: see ``fit``.
         """
         first = not hasattr(self, "model_")
         if first and classes is None:
@@ -146,7 +146,7 @@ class SequentialClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
                 self._compile(self.model_, self.model_.optimizer)
             self.model_.num_threads = self.num_threads
             interrupted = first and self._train(X, y, 1)
-        if not first:
+        if not first:  # the network goes on, with the optimizer that it has now, whether this succeeds or not
             interrupted = self._train(X, y, 1)
         if interrupted:
             raise KeyboardInterrupt

@@ -78,9 +78,9 @@ def penalty_of(regularizer: Regularizer, W: Array) -> float:
     Raises:
         ValueError: it gives something other than one number.
     """
-    penalty: Any = regularizer(W)
-    if np.ndim(penalty) or not isinstance(penalty, (int, float, np.number, np.ndarray)):
-        what = f"an array of shape {np.shape(penalty)}" if np.ndim(penalty) else repr(penalty)
+    penalty = np.asarray(regularizer(W))
+    if penalty.ndim or penalty.dtype.kind not in "biuf":
+        what = f"an array of shape {penalty.shape}" if penalty.ndim else repr(penalty.item())
         raise ValueError(f"{type(regularizer).__name__}: __call__ must return one number, such as a sum; got {what}.")
     return float(penalty)
 
