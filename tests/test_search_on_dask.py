@@ -1,12 +1,14 @@
 """The search on a Dask cluster: the same table as without one, and kernels compiled once a worker."""
 
 import contextlib
+import gc
 import importlib.util
 import io
 import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -127,6 +129,14 @@ def test_options_that_cannot_be_are_refused(options: list[str], message: str, ex
     assert message in capsys.readouterr().err
 
 
+@pytest.fixture
+def no_clients_left() -> Iterator[None]:
+    """Close those that found no scheduler, as they do when collected: while another one starts, that never ends."""
+    yield
+    gc.collect()
+
+
+@pytest.mark.usefixtures("no_clients_left")
 @pytest.mark.parametrize("address", ["nope", "tcp://127.0.0.1:9", "nope://127.0.0.1:9"])
 def test_an_address_without_a_scheduler_is_refused(address: str, example: ModuleType, capsys: Any):
     soon = dask.config.set({"distributed.comm.timeouts.connect": "0.5s"})
