@@ -19,7 +19,7 @@ import scipy.sparse
 
 import tinynet
 from tinynet.layers import Activation, Conv2D, Dense, Flatten, Input, Layer, MaxPooling2D, Softmax
-from tinynet.losses import CategoricalCrossentropy
+from tinynet.losses import CategoricalCrossentropy, SparseCategoricalCrossentropy
 from tinynet.metrics import Accuracy
 from tinynet.models import Sequential
 from tinynet.optimizers import SGD
@@ -172,12 +172,53 @@ class Narrow(Layer):
         return x[:, :1] if self.factor is None else x * np.complex64(self.factor), None
 
 
-class Mean(Accuracy):
-    def __init__(self):
-        super().__init__("mean")
+class Returning(Layer):
+    """The identity, but for the methods given."""
 
-    def per_sample(self, y_true, y_pred):
-        return np.mean(y_pred)
+    def __init__(self, **methods):
+        super().__init__()
+        for name, method in methods.items():
+            setattr(self, name, method)
+
+    def make(self, input_shape, rng):
+        return input_shape
+
+    def forward(self, x):
+        return x, None
+
+    def backward(self, dy, cache, *, need_dx=True):
+        return dy, {}
+
+
+class Headless(Sequential):
+    def forward(self, x, rng=None):
+        return super().forward(x, rng)[0]
+
+
+class Losing(SparseCategoricalCrossentropy):
+    """Returns what a function makes of the losses and the gradient."""
+
+    def __init__(self, change):
+        super().__init__()
+        self.change = change
+
+    def value_and_gradient(self, logits, classes):
+        return self.change(*super().value_and_gradient(logits, classes))
+
+
+def train(*layers, loss="sparse_categorical_crossentropy"):
+    """Take a step with a network that has these layers in the middle."""
+    model = Sequential([Input((4,)), Dense(4), *layers, Dense(3, activation="softmax")])
+    return compile_then(lambda model: model.train_on_batch(np.ones((2, 4)), [0, 1]), model, loss=loss)
+
+
+class Mean(Accuracy):
+    def __init__(self, function):
+        super().__init__("mean")
+        self.function = function
+
+    def per_sample(self, classes, logits):
+        return self.function(logits)
 
 
 def in_two_places(part: Layer) -> Sequential:
@@ -501,17 +542,86 @@ MISTAKES = {
     "a forward that gives another shape": (
         lambda: Sequential([Input((4,)), Narrow()]).predict(np.ones((2, 4))),
         ValueError,
-        r"predict: Narrow 'narrow' was to give floats of shape \(2, 4\), got shape \(2, 1\) and dtype float32",
+        r"Narrow 'narrow': make says that outputs have shape \(2, 4\), but forward gives \(2, 1\); the two must agree",
     ),
     "a forward that gives complex numbers": (
         lambda: Sequential([Input((4,)), Narrow(1j)]).predict(np.ones((2, 4))),
         ValueError,
-        r"predict: Narrow 'narrow' was to give floats of shape \(2, 4\), got shape \(2, 4\) and dtype complex64",
+        r"Narrow 'narrow': forward gives complex64 for x of float32; compute in the dtype of x",
+    ),
+    "a forward without a cache": (
+        lambda: Sequential([Input((4,)), Returning(forward=lambda x: x), Dense(3)]).predict(np.ones((2, 4))),
+        TypeError,
+        r"'returning': forward must return the output and the cache, as in return y, cache; got a float32 array of",
+    ),
+    "a forward that gives a list": (
+        lambda: Sequential([Input((4,)), Returning(forward=lambda x: ([1, 2], None))]).predict(np.ones((2, 4))),
+        TypeError,
+        r"Returning 'returning': forward must return the output as an array, got list",
+    ),
+    "a forward of a network that gives no cache": (
+        lambda: Headless([Input((4,)), Dense(4)]).predict(np.ones((2, 4))),
+        TypeError,
+        r"Headless: forward must return the output and the cache",
+    ),
+    "a backward without gradients": (
+        lambda: train(Returning(backward=lambda dy, cache, need_dx=True: dy)),
+        TypeError,
+        r"'returning': backward must return dx and the gradients of the .*; got a float32 array of shape \(2, 4\)",
+    ),
+    "a backward with a list of gradients": (
+        lambda: train(Returning(backward=lambda dy, cache, need_dx=True: (dy, []))),
+        TypeError,
+        r'as in return dx, {"W": dW}; got a float32 array of shape \(2, 4\) and list',
+    ),
+    "a backward without dx": (
+        lambda: train(Returning(backward=lambda dy, cache, need_dx=True: (None, {}))),
+        ValueError,
+        r"'returning': x has shape \(2, 4\), so its gradient must be an array of this shape; backward gave None",
+    ),
+    "a backward whose dx has another shape": (
+        lambda: train(Returning(backward=lambda dy, cache, need_dx=True: (dy.sum(axis=0), {}))),
+        ValueError,
+        r"'returning': x has shape \(2, 4\), so its .* backward gave a float32 array of shape \(4,\)",
+    ),
+    "a make whose sizes are no integers": (
+        lambda: Sequential([Input((4,)), Returning(make=lambda shape, rng: (shape[0] / 2,))]),
+        TypeError,
+        r"make must return the shape of one output sample, such as \(3,\), got \(2.0,\)",
+    ),
+    "a loss that gives a mean": (
+        lambda: train(loss=Losing(lambda losses, dlogits: (losses.mean(), dlogits))),
+        ValueError,
+        r"Losing.value_and_gradient must return the loss of each sample as floats of shape \(2,\), got float32",
+    ),
+    "a loss that gives a column": (
+        lambda: compile_then(
+            lambda model: model.evaluate(X, Y, verbose=0), built(), loss=Losing(lambda *two: (two[0][:, None], two[1]))
+        ),
+        ValueError,
+        r"loss of each sample as floats of shape \(6,\), got a float32 array of shape \(6, 1\)",
+    ),
+    "a loss whose gradient has another shape": (
+        lambda: train(loss=Losing(lambda losses, dlogits: (losses, dlogits.mean(axis=0)))),
+        ValueError,
+        r"must return the gradient as floats of shape \(2, 3\), got a float32 array of shape \(3,\)",
+    ),
+    "a loss without a gradient": (
+        lambda: Losing(lambda losses, dlogits: losses)([0, 1], np.eye(2)),
+        TypeError,
+        r"Losing.value_and_gradient must return two arrays, the losses and the gradient, got a float64 array",
+    ),
+    "a metric that gives words": (
+        lambda: compile_then(
+            lambda model: model.evaluate(X, Y, verbose=0), built(), metrics=[Mean(lambda logits: ["right"] * 6)]
+        ),
+        ValueError,
+        r"mean: per_sample must return a number for each of the 6 samples, got a <U5 array of shape \(6,\)",
     ),
     "a metric that gives a mean": (
-        lambda: compile_then(lambda model: model.evaluate(X, Y, verbose=0), built(), metrics=[Mean()]),
+        lambda: compile_then(lambda model: model.evaluate(X, Y, verbose=0), built(), metrics=[Mean(np.mean)]),
         ValueError,
-        r"mean: per_sample must return a number for each of the 6 samples, got shape \(\)",
+        r"mean: per_sample must return a number for each of the 6 samples, got a float32 array of shape \(\)",
     ),
     "softmax twice": (
         lambda: compile_(built(), loss=CategoricalCrossentropy(from_logits=True)),

@@ -204,6 +204,11 @@ class Noisy(Layer):
         return dy, {}
 
 
+class Cacheless(Noisy):
+    def forward(self, x):
+        return x
+
+
 class InPlace(Layer):
     """Changes one of the arrays that are not its own to change; its numbers are right."""
 
@@ -258,18 +263,24 @@ class Float32(Dense):
         (
             lambda: check_gradients(Wrong(lambda dx, grads: (dx, {"W": grads["W"]})), (3,)),
             ValueError,
-            r"gradients for \['W'\], the parameters are \['W', 'scale'\]",
+            r"backward gave gradients of \['W'\], but its params are \['W', 'scale'\]",
         ),
         (
             lambda: check_gradients(Wrong(lambda dx, grads: (dx, {**grads, "scale": np.zeros(())})), (3,)),
             ValueError,
-            r"scale has shape \(1,\), but its gradient has \(\)",
+            r"scale has shape \(1,\), so its gradient must be .* backward gave a float64 array of shape \(\)",
         ),
         (
             lambda: check_gradients(Wrong(lambda dx, grads: (None, grads)), (3,)),
             ValueError,
-            r"x has shape \(3, 3\), but its gradient has \(\)",
+            r"x has shape \(3, 3\), so its gradient must be an array of this shape; backward gave None",
         ),
+        (
+            lambda: check_gradients(Wrong(lambda dx, grads: dx), (3,)),
+            TypeError,
+            r"Wrong.*: backward must return dx and the gradients .* got a float64 array of shape \(3, 3\)",
+        ),
+        (lambda: check_gradients(Cacheless(), (2,)), TypeError, "Cacheless: forward must return the output and the"),
     ],
 )
 def test_what_cannot_be_compared_is_refused(check, error, message):

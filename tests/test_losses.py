@@ -144,6 +144,22 @@ def test_probabilities_are_scaled_to_sum_to_one_and_kept_off_zero_as_keras_does(
     assert loss([1], np.array([[0.0, 1.0]])) == pytest.approx(1e-7)
 
 
+class Doubled(SparseCategoricalCrossentropy):
+    def value_and_gradient(self, logits, classes):
+        losses, dlogits = super().value_and_gradient(logits, classes)
+        return 2 * losses, 2 * dlogits
+
+
+@pytest.mark.parametrize("from_logits", [False, True])
+def test_a_loss_of_ones_own_is_what_a_call_gives_as_well(from_logits):
+    integers, outputs = np.array([0, 1]), LOGITS if from_logits else PROBABILITIES
+    usual = SparseCategoricalCrossentropy(from_logits)(integers, outputs)
+    assert Doubled(from_logits)(integers, outputs) == pytest.approx(2 * usual)
+    put_in = SparseCategoricalCrossentropy(from_logits)
+    put_in.value_and_gradient = Doubled(from_logits).value_and_gradient
+    assert put_in(integers, outputs) == pytest.approx(2 * usual)
+
+
 @pytest.mark.parametrize(
     "labels", [[2, 0], np.array([2, 0], np.uint8), np.array([2.0, 0.0], np.float32), np.array([[2], [0]])]
 )

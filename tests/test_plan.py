@@ -556,7 +556,7 @@ def test_a_window_that_no_longer_fits_is_not_for_kernels(runs):
     model.layers[0].window = Window((3, 3), (2, 2), "valid")
     assert model.layers[0].forward(images(1, (6, 6, 1)))[0].shape == (1, 2, 2, 2)
     with pytest.raises(
-        ValueError, match=r"Conv2D 'conv2d' was to give floats of shape \(1, 4, 4, 2\), got shape \(1, 2"
+        ValueError, match=r"Conv2D 'conv2d': make says .* shape \(1, 4, 4, 2\), but forward gives \(1, 2, 2, 2\)"
     ):
         model.predict(images(1, (6, 6, 1)))
     assert runs() == [1]

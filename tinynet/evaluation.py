@@ -17,6 +17,8 @@ import numpy.typing as npt
 from tinynet import parallel
 from tinynet.callbacks.callback import Callback, CallbackList
 from tinynet.interrupt import InterruptWatch
+from tinynet.layers.returned import output_and_cache
+from tinynet.losses import losses_and_gradient
 from tinynet.memory import keep_freed_memory
 from tinynet.plan import Plan
 from tinynet.regularizers import penalty_of
@@ -76,7 +78,7 @@ def _evaluate_shards(
             of_shards = [network.forward_with(x[shard].astype(model.dtype, copy=False), None)[0] for shard in together]
     results = []
     for shard, logits in zip(together, of_shards, strict=True):
-        losses, _ = loss.value_and_gradient(logits, classes[shard])
+        losses, _ = losses_and_gradient(loss, logits, classes[shard])
         results.append(result_of(model, classes[shard], losses, logits, {}))
     return results
 
@@ -119,13 +121,8 @@ def _predict_shards(model: Sequential, plan: Plan, x: Array, outputs: Array, tog
         return
     for shard in together:
         with parallel.single_threaded_blas():
-            y = np.asarray(model.forward(x[shard].astype(outputs.dtype, copy=False))[0])
-        if y.shape != outputs[shard].shape or y.dtype.kind != "f":
-            raise ValueError(
-                f"predict: {model.layers[-1]} was to give floats of shape {outputs[shard].shape}, got shape {y.shape} "
-                f"and dtype {y.dtype}; its make and its forward must agree."
-            )
-        outputs[shard] = y
+            samples = x[shard].astype(outputs.dtype, copy=False)
+            outputs[shard], _ = output_and_cache(model, samples, model.forward(samples))
 
 
 def _groups(n: int, batch_size: int, verb: str, callbacks: CallbackList) -> Iterator[list[tuple[int, slice]]]:

@@ -23,6 +23,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from tinynet.layers.returned import dx_and_gradients, output_and_cache
 from tinynet.validation import check_int, check_number, check_shape
 
 Array = npt.NDArray[Any]
@@ -176,7 +177,8 @@ def check_gradients(
         GradientError: on request.
         ValueError: the input shape is not known, or the layer breaks the contract so that nothing can be compared:
             it has other gradients than parameters, a gradient has another shape, forward does not repeat or gives
-            another dtype than float64, or a pass changes the arrays that it is given, or a parameter.
+            another dtype or shape, or a pass changes the arrays that it is given, or a parameter.
+        TypeError: forward returns no output with a cache, or backward no dx with gradients by name.
 
     Example, a layer of one's own, with a mistake in it:
         >>> from tinynet.layers import Layer
@@ -206,18 +208,12 @@ def check_gradients(
 
     given = {"x": x, **{f"params[{key!r}]": param for key, param in twin.params.items()}}
     with _unchanged(layer, "forward", given):
-        y, cache = forward()
-    if y.dtype != np.float64:
-        raise ValueError(
-            f"{layer}: forward gives {y.dtype} for x of float64, in which differences would drown; "
-            "compute in the dtype of x, as np.empty_like(x) does."
-        )
+        y, cache = output_and_cache(twin, x, forward())
     if not np.array_equal(y, forward()[0], equal_nan=True):
         raise ValueError(f"{layer}: forward gives another output for the same input, so differences mean nothing.")
     dy = rng.standard_normal(y.shape)
     with _unchanged(layer, "backward", given | {"dy": dy}):
-        dx, grads = twin.backward(dy, cache)
-    _check_contract(layer, x, dx, twin.params, grads)
+        dx, grads = dx_and_gradients(twin, x.shape, twin.backward(dy, cache))
 
     def loss() -> float:
         return float((dy * forward()[0]).sum())
@@ -274,16 +270,6 @@ def _unchanged(layer: Any, method: str, arrays: Mapping[str, Array]) -> Iterator
                 f"{layer}: {method} changes {name} in place, which is not the layer's to change; "
                 "make a new array, as in x = x * 2 for x *= 2."
             )
-
-
-def _check_contract(layer: Any, x: Array, dx: Any, params: Mapping[str, Array], grads: Mapping[str, Array]) -> None:
-    if grads.keys() != params.keys():
-        raise ValueError(
-            f"{layer}: backward returns gradients for {sorted(grads)}, the parameters are {sorted(params)}."
-        )
-    for name, array, grad in [("x", x, dx), *((key, param, grads[key]) for key, param in params.items())]:
-        if np.shape(grad) != array.shape:
-            raise ValueError(f"{layer}: {name} has shape {array.shape}, but its gradient has {np.shape(grad)}.")
 
 
 def _compare(

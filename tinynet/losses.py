@@ -22,7 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tinynet import kernels
-from tinynet.validation import FLOATS, check_choice, check_flag, refuse_keras_name, reject_arguments
+from tinynet.validation import FLOATS, check_choice, check_flag, describe, refuse_keras_name, reject_arguments
 
 Array = npt.NDArray[Any]
 
@@ -109,6 +109,10 @@ class Loss:
         """The loss of each sample, (n,), and its gradient with respect to that sample's logits, (n, k)."""
         return softmax_cross_entropy(logits, classes)
 
+    def is_cross_entropy(self) -> bool:
+        """Whether ``value_and_gradient`` is that of this class, and not one of a derived class or set from outside."""
+        return getattr(self.value_and_gradient, "__func__", None) is Loss.value_and_gradient
+
     def __call__(self, y_true: npt.ArrayLike, y_pred: npt.ArrayLike) -> float:
         """The mean loss of predictions ``y_pred`` (n, k): logits if ``from_logits``, else probabilities."""
         return float(self.per_sample(y_true, y_pred).mean())
@@ -125,10 +129,28 @@ class Loss:
         if len(classes) != len(outputs):
             raise ValueError(f"{type(self).__name__}: {len(classes)} labels for {len(outputs)} predictions.")
         if self.from_logits:
-            return softmax_cross_entropy(outputs, classes)[0]
-        p = outputs[np.arange(len(outputs)), classes] / outputs.sum(axis=1)
-        losses: Array = -np.log(np.clip(p, _SMALLEST, 1 - _SMALLEST))
+            return losses_and_gradient(self, outputs, classes)[0]
+        p = np.clip(outputs / outputs.sum(axis=1, keepdims=True), _SMALLEST, 1 - _SMALLEST)
+        if not self.is_cross_entropy():  # but something else, of logits whose softmax is p
+            return losses_and_gradient(self, np.log(p), classes)[0]
+        losses: Array = -np.log(p[np.arange(len(p)), classes])
         return losses
+
+
+def losses_and_gradient(loss: Loss, logits: Array, classes: Array) -> tuple[Array, Array]:
+    """What ``loss.value_and_gradient`` returns.
+
+    Raises:
+        TypeError, ValueError: a loss of the user's own returns something else.
+    """
+    returned, owner = loss.value_and_gradient(logits, classes), f"{type(loss).__name__}.value_and_gradient"
+    if not isinstance(returned, (tuple, list)) or len(returned) != 2:
+        raise TypeError(f"{owner} must return two arrays, the losses and the gradient, got {describe(returned)}.")
+    losses, dlogits = returned
+    for what, array, shape in ("loss of each sample", losses, classes.shape), ("gradient", dlogits, logits.shape):
+        if not isinstance(array, np.ndarray) or array.shape != shape or array.dtype.kind != "f":
+            raise ValueError(f"{owner} must return the {what} as floats of shape {shape}, got {describe(array)}.")
+    return losses, dlogits
 
 
 class CategoricalCrossentropy(Loss):

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import numpy.typing as npt
 
-from tinynet.validation import check_choice, refuse_keras_name
+from tinynet.validation import check_choice, describe, refuse_keras_name
 
 Array = npt.NDArray[Any]
 
@@ -61,6 +62,21 @@ class SparseCategoricalAccuracy(Accuracy):
 
     def __init__(self, name: str = "sparse_categorical_accuracy"):
         super().__init__(name)
+
+
+def values_of(metric: Accuracy, classes: Array, logits: Array) -> Array:
+    """What ``metric.per_sample`` returns.
+
+    Raises:
+        ValueError: a metric of the user's own returns no number for each sample.
+    """
+    values = np.asarray(metric.per_sample(classes, logits))
+    if values.shape != classes.shape or values.dtype.kind not in "biuf":
+        raise ValueError(
+            f"{metric.name}: per_sample must return a number for each of the {len(classes)} samples, "
+            f"got {describe(values)}."
+        )
+    return values
 
 
 _NAMES = ("accuracy", "acc", "categorical_accuracy", "sparse_categorical_accuracy")

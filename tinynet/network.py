@@ -25,6 +25,7 @@ from tinynet.layers.layer import (
     parts_of,
 )
 from tinynet.layers.pooled_gradient import PooledGradient, whole
+from tinynet.layers.returned import dx_and_gradients, output_and_cache
 from tinynet.regularizers import Regularizer
 
 _building = threading.RLock()
@@ -196,7 +197,7 @@ class Network(Layer):
         """y = f_k(... f_2(f_1(x))), and the layers' caches; random layers draw from ``rng``, one after another."""
         y, caches = self.check_input(x), []
         for layer in self.layers:
-            y, cache = layer.forward_with(y, rng)
+            y, cache = output_and_cache(layer, y, layer.forward_with(y, rng))
             caches.append(cache)
         return y, caches
 
@@ -215,25 +216,16 @@ class Network(Layer):
             first = next((i for i, layer in enumerate(self.layers) if layer.params), len(self.layers))
         grads: list[dict[str, Any]] = [{}] * len(self.layers)
         dx: Any = dy
+        n = dy.shape[0] if isinstance(dy, PooledGradient) else len(dy)
         for i in reversed(range(first, len(self.layers))):
-            layer = self.layers[i]
+            layer, need = self.layers[i], need_dx or i > first
+            returned: Any
             if unsummed and not layer.backward_is_replaced():
-                dx, grads[i] = layer.backward_unsummed(dx, cache[i], need_dx=need_dx or i > first)
+                returned = layer.backward_unsummed(dx, cache[i], need_dx=need)
             else:
-                dx, grads[i] = layer.backward(whole(dx), cache[i], need_dx=need_dx or i > first)
-        for layer, found in zip(self.layers[first:], grads[first:], strict=True):
-            if found.keys() != layer.params.keys():
-                raise ValueError(
-                    f"{layer}: backward gave gradients of {[*found]}, but its params are {[*layer.params]}."
-                )
-            for key, param in layer.params.items():
-                shape = getattr(found[key], "shape", None)
-                if shape != param.shape:
-                    what = f"of shape {shape}" if shape is not None else repr(found[key])
-                    raise ValueError(
-                        f"{layer}: {key} has shape {param.shape}, so its gradient must be an array of this shape; "
-                        f"backward gave {what}."
-                    )
+                returned = layer.backward(whole(dx), cache[i], need_dx=need)
+            x_shape = (n, *layer.input_shape) if need and layer.input_shape is not None else None
+            dx, grads[i] = dx_and_gradients(layer, x_shape, returned)
         by_name = {f"{layer.name}/{key}": grads[i][key] for i, layer in enumerate(self.layers) for key in layer.params}
         return dx if need_dx else None, by_name
 

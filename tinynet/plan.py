@@ -135,15 +135,15 @@ class Plan:
 
     def goes_back(self, network: Network, loss: Loss) -> bool:
         """Whether ``gradients`` does what the network's and the loss's own methods would do."""
-        if not self._goes_back or type(loss).value_and_gradient is not Loss.value_and_gradient:
+        if not self._goes_back or not loss.is_cross_entropy():
             return False
         if self._ends_in_softmax == loss.from_logits:  # its outputs are the logits; or else the two do not fit
             return False
         if not all(kind.is_as_written() for kind in self._classes):
             return False
-        for each in (network, loss, *self._parts):
+        for each in (network, *self._parts):
             names = vars(each)
-            if "backward" in names or "backward_unsummed" in names or "value_and_gradient" in names:
+            if "backward" in names or "backward_unsummed" in names:
                 return False
         return True
 

@@ -25,7 +25,9 @@ import numpy.typing as npt
 from tinynet import parallel
 from tinynet.callbacks.callback import CallbackList
 from tinynet.layers.outer_products import OuterProducts
+from tinynet.losses import losses_and_gradient
 from tinynet.memory import keep_freed_memory
+from tinynet.metrics import values_of
 from tinynet.plan import Plan
 from tinynet.regularizers import penalty_of
 from tinynet.sharding import batches, rows_of, run_in_groups, shards
@@ -215,9 +217,8 @@ def run_batch(model: Sequential, x: Array, classes: Array) -> BatchResult:
         rng = None if draw is None else np.random.default_rng([draw, rows.start])
         with np.errstate(over="ignore", invalid="ignore"):  # NaN and infinity show in the loss; train_step refuses them
             logits, caches = network.forward_with(x[rows], rng)
-            losses, dlogits = loss.value_and_gradient(logits, classes[rows])
-            dlogits /= n
-            _, grads = network.backward_unsummed(dlogits, caches, need_dx=False)
+            losses, dlogits = losses_and_gradient(loss, logits, classes[rows])
+            _, grads = network.backward_unsummed(dlogits / n, caches, need_dx=False)
         return result_of(model, classes[rows], losses, logits, grads)
 
     total: BatchResult | None = None
@@ -270,16 +271,8 @@ def for_kernels(x: Array, dtype: Any) -> Array:
 
 def result_of(model: Sequential, classes: Array, losses: Array, logits: Array, grads: dict[str, Any]) -> BatchResult:
     """What comes of some samples, from the loss and the logits of each."""
-    right = []
-    for metric in model.metrics:
-        values = metric.per_sample(classes, logits)
-        if np.shape(values) != losses.shape:
-            raise ValueError(
-                f"{metric.name}: per_sample must return a number for each of the {len(losses)} samples, "
-                f"got shape {np.shape(values)}."
-            )
-        right.append(float(values.sum()))
-    return BatchResult(len(losses), float(losses.sum(dtype=np.float64)), right, grads)
+    sums = [float(values_of(metric, classes, logits).sum()) for metric in model.metrics]
+    return BatchResult(len(losses), float(losses.sum(dtype=np.float64)), sums, grads)
 
 
 def add_up(model: Sequential, grads: dict[str, Any], n: int) -> set[str]:

@@ -27,6 +27,13 @@ def check_choice(
         raise ValueError(f"{owner}: {argument}={value!r} is not known; choose one of {allowed}.{hint}")
 
 
+def describe(value: object) -> str:
+    """What kind of thing this is, for messages: "a float32 array of shape (3,)", "int"."""
+    if isinstance(value, np.ndarray):
+        return f"a {value.dtype} array of shape {value.shape}"
+    return "None" if value is None else type(value).__name__
+
+
 FLOATS = np.dtype(np.float32), np.dtype(np.float64)  # what layers compute in
 
 

@@ -114,12 +114,13 @@ class Layer:
 
         Raises:
             ValueError: the layer cannot take this shape, or was built for another one already.
-            TypeError: ``make`` returned no shape.
+            TypeError: ``make`` returned no shape of positive integers.
         """
         shape = self.check_shape(input_shape)
         if self.output_shape is None:
             output_shape = self.make(shape, rng)
-            if not isinstance(output_shape, tuple):
+            sizes = output_shape if isinstance(output_shape, tuple) else [None]
+            if not all(isinstance(size, (int, np.integer)) and size > 0 for size in sizes):
                 raise TypeError(
                     f"{self}: make must return the shape of one output sample, such as (3,), got {output_shape!r}."
                 )
