@@ -775,6 +775,19 @@ def test_a_float64_copy_trains_in_float64():
         np.testing.assert_allclose(weight, exact, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("optimizer", [lambda: SGD(0.1, momentum=0.9), Adam], ids=["SGD", "Adam"])
+def test_a_float64_copy_of_a_trained_model_remembers_in_float64(optimizer):
+    model = mlp()
+    model.compile(optimizer(), "sparse_categorical_crossentropy")
+    model.train_on_batch(X, Y)
+    double = model.astype(np.float64)
+    for each in (model, double):
+        each.train_on_batch(X, Y)
+    for name, array in double.optimizer.state.items():
+        assert array.dtype == np.float64
+        np.testing.assert_allclose(model.optimizer.state[name], array, rtol=1e-3, atol=1e-6)
+
+
 # evaluate and predict -----------------------------------------------------------------------------------------------
 
 

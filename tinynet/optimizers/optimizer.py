@@ -260,10 +260,12 @@ class Optimizer:
         return self.slots
 
     def _remembered(self, slot: str, name: str, w: Array) -> Array:
-        """The array that ``slot`` holds for the parameter ``w``; it starts at zero."""
+        """The array that ``slot`` holds for the parameter ``w``, in its dtype; it starts at zero."""
         arrays: dict[str, Array] = getattr(self, slot)
         if name not in arrays:
             arrays[name] = np.zeros(w.shape, w.dtype)
+        elif arrays[name].dtype != w.dtype:  # the model is a copy in another dtype, made by ``astype``
+            arrays[name] = arrays[name].astype(w.dtype)
         return arrays[name]
 
 
