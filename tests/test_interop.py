@@ -157,6 +157,27 @@ def test_a_state_that_does_not_fit_changes_nothing():
         np.testing.assert_array_equal(weight, same)
 
 
+class Elsewhere:
+    """A tensor that NumPy cannot read: on another device, or in bfloat16."""
+
+    def detach(self):
+        return self
+
+    def __array__(self, *arguments, **options):
+        raise TypeError("Got unsupported ScalarType BFloat16")
+
+
+def test_what_is_no_state_or_no_network_is_refused():
+    model = Sequential([Input((2,)), Dense(1)])
+    with pytest.raises(TypeError, match=r"from_torch_state_dict takes what net.state_dict\(\) returns, got Elsewhere"):
+        from_torch_state_dict(model, Elsewhere())
+    with pytest.raises(TypeError, match=r"0.weight cannot become an array; try .cpu\(\).float\(\). .* BFloat16"):
+        from_torch_state_dict(model, {"0.weight": Elsewhere(), "0.bias": np.zeros(1)})
+    for network in (None, model.layers[0]):
+        with pytest.raises(TypeError, match=r"Weights go to PyTorch and back for a Sequential, got (None|Dense)"):
+            to_torch_state_dict(network)
+
+
 def test_models_that_cannot_be_translated():
     with pytest.raises(ValueError, match="The model has no weights yet"):
         to_torch_state_dict(Sequential([Dense(3)]))

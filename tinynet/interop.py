@@ -39,7 +39,7 @@ from tinynet.layers.flatten import Flatten
 from tinynet.layers.layer import Array, Layer, Shape
 from tinynet.layers.weighted import Weighted
 from tinynet.network import Network
-from tinynet.validation import are_finite_in, check_writeable
+from tinynet.validation import are_finite_in, check_writeable, describe
 
 _IN_PLACE = (Activation, Linear, ReLU, Sigmoid, Softmax, Tanh, Dropout)  # every number stays where it is
 
@@ -50,6 +50,7 @@ def to_torch_state_dict(model: Network) -> dict[str, Array]:
     In PyTorch: ``net.load_state_dict({name: torch.from_numpy(array) for name, array in state.items()})``.
 
     Raises:
+        TypeError: the model is no Sequential.
         ValueError: the model has no weights yet, or a layer that has no equivalent here: one with weights, or one
             between a Flatten and the Dense layer behind it.
 
@@ -78,7 +79,7 @@ def from_torch_state_dict(model: Network, state: Mapping[str, Any]) -> None:
     Raises:
         ValueError: the names or shapes are not those of the equivalent network, a number is NaN or infinite, or a
             parameter of the model is read-only.
-        TypeError: an entry is no array of floats.
+        TypeError: the model is no Sequential, the state no dictionary, or an entry no array of floats.
 
     Example:
         >>> from tinynet import Sequential, layers
@@ -87,8 +88,10 @@ def from_torch_state_dict(model: Network, state: Mapping[str, Any]) -> None:
         >>> model.predict([[10.0, 100.0]])
         array([[213.]], dtype=float32)
     """
-    arrays = {name: _as_array(name, value) for name, value in state.items()}
     expected = to_torch_state_dict(model)
+    if not isinstance(state, Mapping):
+        raise TypeError(f"from_torch_state_dict takes what net.state_dict() returns, got {describe(state)}.")
+    arrays = {name: _as_array(name, value) for name, value in state.items()}
     if arrays.keys() != expected.keys():
         raise ValueError(
             f"from_torch_state_dict: the equivalent nn.Sequential has {list(expected)}, got {list(arrays)}; "
@@ -113,6 +116,8 @@ def from_torch_state_dict(model: Network, state: Mapping[str, Any]) -> None:
 
 def _weighted_modules(model: Network) -> Iterator[tuple[str, Weighted, Shape | None]]:
     """(name in PyTorch, layer, shape of the image that was flattened before it, if any) of the layers with weights."""
+    if not isinstance(model, Network):
+        raise TypeError(f"Weights go to PyTorch and back for a Sequential, got {describe(model)}.")
     if model.output_shape is None:
         raise ValueError("The model has no weights yet: give it an input shape, or data, first.")
     image_shape: Shape | None = None
@@ -163,8 +168,10 @@ def _from_torch(layer: Weighted, weight: Array, image_shape: Shape | None) -> Ar
 
 
 def _as_array(name: str, value: Any) -> npt.NDArray[Any]:
-    # A tensor that asks for gradients refuses to become an array.
-    array = np.asarray(value.detach() if hasattr(value, "detach") else value)
+    try:  # a tensor that asks for gradients refuses to become an array
+        array = np.asarray(value.detach() if hasattr(value, "detach") else value)
+    except (TypeError, ValueError, RuntimeError) as error:  # on another device, of a dtype that NumPy has not, ragged
+        raise TypeError(f"from_torch_state_dict: {name} cannot become an array; try .cpu().float(). {error}") from None
     if isinstance(value, np.ma.MaskedArray) and value.mask.any():
         raise TypeError(f"from_torch_state_dict: some of {name} is masked; fill it, as with array.filled(0).")
     if array.dtype.kind != "f":
