@@ -207,6 +207,14 @@ def test_figures_that_are_no_numbers_are_refused_by_name(value):
         plots.plot_history(history(loss=[3.0], f1=[value]))
 
 
+@pytest.mark.parametrize(
+    "figures", [{"loss": 0.5}, {"loss": None}, {"loss": "high"}, {"loss": np.array(1.0)}, {1: [0.5]}]
+)
+def test_a_dictionary_that_is_no_history_is_refused(figures):
+    with pytest.raises(TypeError, match=r"plot_history takes a list of figures for each name, got .* for ('loss'|1)"):
+        plots.plot_history(figures)
+
+
 def test_a_history_of_two_calls_of_fit_is_one_curve():
     twice = History()
     for epoch in (0, 1, 0, 1):
@@ -415,7 +423,39 @@ def test_confusion_matrix_shows_every_named_class():
     assert figure.axes[0].texts[0].get_position() == (9, 2)
 
 
+@pytest.mark.parametrize("labels", [["2", "0", "2"], np.array(["2", "0", "2"], object), [2.0, 0.0, 2.0]])
+@pytest.mark.parametrize("predictions", [["2", "2", "2"], [2, 2, 2], np.eye(3)[[2, 2, 2]]])
+@pytest.mark.parametrize("names", [None, ["cat", "cow", "dog"]])
+def test_confusion_matrix_takes_numbers_as_text(labels, predictions, names):
+    (ax,) = plots.plot_confusion_matrix(labels, predictions, class_names=names).axes
+    ticks = [tick.get_text() for tick in ax.get_yticklabels()]
+    assert ticks == (names or ["0", "2"])
+    zero, two = (ticks.index("cat"), ticks.index("dog")) if names else (0, 1)
+    counts = {text.get_position()[::-1]: text.get_text() for text in ax.texts}
+    assert counts == {(zero, two): "1", (two, two): "2"}
+    assert ax.get_title() == "Mistakes: 1 of 3 (66.67% right)"
+
+
+@pytest.mark.parametrize("plot", [plots.plot_confusion_matrix, lambda *two: plots.plot_images(IMAGES[:2], *two)])
+@pytest.mark.parametrize(
+    ("labels", "error", "message"),
+    [
+        ([None, 1], TypeError, "labels must be all numbers or all text, got dtype object"),
+        (np.array(["cat", np.nan], object), TypeError, "labels must be all numbers or all text, got dtype object"),
+        ([b"cat", b"dog"], TypeError, "labels must be all numbers or all text, got dtype .S3"),
+        ([[1, 2], [3]], ValueError, r"labels must have shape \(n,\) or \(n, classes\), not unlike rows"),
+    ],
+)
+def test_labels_that_are_neither_numbers_nor_text_are_refused(plot, labels, error, message):
+    with pytest.raises(error, match=message):
+        plot(labels, [1, 2])
+
+
 def test_confusion_matrices_of_nothing_or_too_much_are_refused():
+    with pytest.raises(ValueError, match=r"predictions must be classes, whole numbers or text, got 0\.7"):
+        plots.plot_confusion_matrix([1, 0], [1.0, 0.7])
+    with pytest.raises(ValueError, match=r"class_names has 2 names, so labels must be in 0\.\.1, got .*'cat'"):
+        plots.plot_confusion_matrix(["cat"], [0], class_names=["cat", "dog"])
     with pytest.raises(ValueError, match="a prediction for each label, got 3 for 2"):
         plots.plot_confusion_matrix([1, 2], [1, 2, 3])
     with pytest.raises(ValueError, match="got 0 for 0"):

@@ -96,14 +96,22 @@ def show_images(axes: Sequence[Axes], images: Array, cmap: str) -> None:
 
 
 def check_labels(owner: str, argument: str, labels: npt.ArrayLike, count: int | None = None) -> Array:
-    """Labels (n,) of any kind as they are, and one-hot labels or probabilities (n, classes) as the largest's column.
+    """Labels (n,), numbers or text, and one-hot labels or probabilities (n, classes) as the largest's column.
 
     Whole numbers become integers, so that 5.0 and 5 are one class.
 
     Raises:
+        TypeError: some are neither numbers nor text, or there are both.
         ValueError: they have another shape, are not ``count`` many, or hold NaN or infinity.
     """
-    array = np.asarray(labels)
+    try:
+        array = np.asarray(labels)
+    except ValueError:
+        raise ValueError(f"{owner}: {argument} must have shape (n,) or (n, classes), not unlike rows.") from None
+    if array.dtype.kind == "O" and len({isinstance(label, str) for label in array.flat}) == 1:  # a column of pandas
+        array = np.array(array.tolist())
+    if array.dtype.kind not in "biufU":
+        raise TypeError(f"{owner}: {argument} must be all numbers or all text, got dtype {array.dtype}.")
     check_finite(f"{owner}: {argument}", array)
     if array.ndim == 2 and array.shape[1] > 1 and array.dtype.kind in "biuf":
         array = array.argmax(axis=1)

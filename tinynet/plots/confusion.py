@@ -29,7 +29,7 @@ def plot_confusion_matrix(
     The depth of a blue is the share of its row that is right; the deepest orange is the commonest mistake.
 
     Args:
-        labels: the true classes, (n,) or one-hot (n, classes).
+        labels: the true classes, (n,), numbers or text, or one-hot (n, classes).
         predictions: classes (n,), or probabilities (n, classes) as ``model.predict`` returns them.
         class_names: what to write instead of the numbers of the classes; all of them are shown then.
         ax: axes to draw in; by default those of a new figure.
@@ -38,6 +38,7 @@ def plot_confusion_matrix(
         The figure: ``figure.savefig("confusion.png")`` writes it.
 
     Raises:
+        TypeError: labels or predictions are neither numbers nor text.
         ValueError: labels and predictions do not fit together, or there are more than 100 classes.
 
     Example:
@@ -52,10 +53,17 @@ def plot_confusion_matrix(
     is_taken_for = check_labels(owner, "predictions", predictions)
     if not len(is_class) or len(is_class) != len(is_taken_for):
         raise ValueError(f"{owner}: needs a prediction for each label, got {len(is_taken_for)} for {len(is_class)}.")
-    present = np.union1d(is_class, is_taken_for)
-    names = [name_of(label, class_names) for label in present]
-    classes = present if class_names is None else np.arange(len(class_names))
-    names = names if class_names is None else list(map(str, class_names))
+    for argument, found in ("labels", is_class), ("predictions", is_taken_for):
+        if found.dtype.kind == "f":
+            odd = found[found % 1 != 0][0]
+            raise ValueError(f"{owner}: {argument} must be classes, whole numbers or text, got {odd}.")
+    if "U" in (is_class.dtype.kind, is_taken_for.dtype.kind):
+        is_class, is_taken_for = is_class.astype(str), is_taken_for.astype(str)
+    classes = np.union1d(is_class, is_taken_for)
+    names = [name_of(label, class_names) for label in classes]
+    if class_names is not None:
+        is_class, is_taken_for = is_class.astype(np.intp), is_taken_for.astype(np.intp)
+        classes, names = np.arange(len(class_names)), list(map(str, class_names))
     if len(classes) > _MAX_CLASSES:
         raise ValueError(f"{owner}: {len(classes)} classes are too many for one picture (at most {_MAX_CLASSES}).")
     with warnings.catch_warnings():

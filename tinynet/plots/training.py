@@ -43,6 +43,9 @@ def plot_history(history: History | Mapping[str, Sequence[float]], *, fig: Figur
     figures = history.history if isinstance(history, History) else history
     if not isinstance(figures, Mapping):
         raise TypeError(f"plot_history takes what fit returned (a History), got {type(history).__name__}.")
+    for name, values in figures.items():
+        if not isinstance(name, str) or isinstance(values, str) or not np.iterable(values):
+            raise TypeError(f"plot_history takes a list of figures for each name, got {values!r:.60} for {name!r}.")
     names = list(dict.fromkeys(name.removeprefix("val_") for name in figures))
     if not any(len(values) for values in figures.values()):
         raise ValueError("plot_history: the history holds no epochs; call fit first.")
