@@ -75,6 +75,7 @@ FILES = {
     "layers/layer.py": "test_layer.py test_errors.py",
     "layers/outer_products.py": "test_products.py",
     "layers/products.py": "test_products.py",
+    "layers/returned.py": "test_returned.py",
     "layers/step.py": "test_plan.py",
     "layers/pooled_gradient.py": "test_pooled_gradient.py",
     "layers/max_pooling2d.py": "test_max_pooling2d.py",

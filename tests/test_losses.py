@@ -160,6 +160,38 @@ def test_a_loss_of_ones_own_is_what_a_call_gives_as_well(from_logits):
     assert put_in(integers, outputs) == pytest.approx(2 * usual)
 
 
+class Changed(SparseCategoricalCrossentropy):
+    """Returns what a function makes of the losses and the gradient."""
+
+    def __init__(self, change):
+        super().__init__()
+        self.change = change
+
+    def value_and_gradient(self, logits, classes):
+        return self.change(*super().value_and_gradient(logits, classes))
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        (lambda losses, dlogits: losses, TypeError, "two arrays, the losses and the gradient, got an array"),
+        (lambda losses, dlogits: (losses,), TypeError, "two arrays, the losses and the gradient, got tuple"),
+        (lambda losses, dlogits: (losses, dlogits, 0), TypeError, "two arrays, .*, got tuple"),
+        (lambda losses, dlogits: (losses.mean(), dlogits), ValueError, r"the loss of each sample as .*, got float64"),
+        (lambda losses, dlogits: (losses[:1], dlogits), ValueError, r"shape \(2,\), got an array of shape \(1,\)"),
+        (lambda losses, dlogits: ([*losses], dlogits), ValueError, r"the loss of each sample as floats .* got list"),
+        (lambda losses, dlogits: (losses > 0, dlogits), ValueError, "the loss of each sample as floats .* dtype bool"),
+        (lambda losses, dlogits: (losses, dlogits.astype(int)), ValueError, "the gradient as floats .* dtype int64"),
+        (lambda losses, dlogits: (losses, dlogits[:, :2]), ValueError, r"shape \(2, 3\), got .* shape \(2, 2\)"),
+        (lambda losses, dlogits: (losses, dlogits[..., None]), ValueError, r"\(2, 3\), got .* shape \(2, 3, 1\)"),
+    ],
+)
+def test_what_is_no_loss_of_each_sample_with_its_gradient_is_refused(change, error, message):
+    with pytest.raises(error, match=f"^Changed.value_and_gradient must return .*{message}"):
+        Changed(change)([0, 1], np.full((2, 3), 1 / 3))
+    Changed(lambda *both: list(both))([0, 1], np.full((2, 3), 1 / 3))
+
+
 @pytest.mark.parametrize(
     "labels", [[2, 0], np.array([2, 0], np.uint8), np.array([2.0, 0.0], np.float32), np.array([[2], [0]])]
 )
@@ -217,7 +249,7 @@ def test_a_long_row_is_not_shown_whole():
     [
         ([0, 3], r"the network has 3 outputs, so labels must be in 0..2, got values from 0 to 3"),
         ([-1, 2], r"labels must be in 0..2, got values from -1 to 2"),
-        ([1, 0.5], r"takes integer labels, got 0\.5"),
+        ([1, 0.5, 1.5], r"takes integer labels, got 0\.5"),
         ([0, np.nan], "takes integer labels, got nan"),
         ([0, np.inf], r"labels must be in 0..2, got values from 0.0 to inf"),
         (["zero", "one"], "takes integer labels, got dtype <U4"),

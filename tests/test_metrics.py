@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from tinynet.metrics import Accuracy, CategoricalAccuracy, SparseCategoricalAccuracy, get_metrics
+from tinynet.metrics import Accuracy, CategoricalAccuracy, SparseCategoricalAccuracy, get_metrics, values_of
 
 OUTPUTS = np.array([[0.1, 0.7, 0.2], [0.5, 0.2, 0.3], [0.0, 0.4, 0.6]])
 
@@ -17,6 +17,20 @@ def test_of_equal_outputs_the_first_counts():
     tie = np.array([[0.5, 0.5]])
     assert Accuracy().per_sample(np.array([0]), tie).item()
     assert not Accuracy().per_sample(np.array([1]), tie).item()
+
+
+@pytest.mark.parametrize(
+    "values", [0.5, [1.0], [1.0, 0.0, 1.0, 0.0], [[1.0, 0.0, 1.0]], ["right", "wrong", "right"], [None] * 3, [1j] * 3]
+)
+def test_what_is_no_number_for_each_sample_is_refused(values):
+    metric = Accuracy("mine")
+    metric.per_sample = lambda classes, logits: values
+    with pytest.raises(
+        ValueError, match=r"^mine: per_sample must return a number for each of the 3 .* got an arr"
+    ):
+        values_of(metric, np.array([1, 0, 1]), OUTPUTS)
+    metric.per_sample = lambda classes, logits: [True, False, True]
+    np.testing.assert_array_equal(values_of(metric, np.array([1, 0, 1]), OUTPUTS), [True, False, True])
 
 
 def test_a_metric_can_be_named_or_given():

@@ -28,9 +28,9 @@ def check_choice(
 
 
 def describe(value: object) -> str:
-    """What kind of thing this is, for messages: "a float32 array of shape (3,)", "int"."""
+    """What kind of thing this is, for messages: "an array of shape (3,) and dtype float32", "int"."""
     if isinstance(value, np.ndarray):
-        return f"a {value.dtype} array of shape {value.shape}"
+        return f"an array of shape {value.shape} and dtype {value.dtype}"
     return "None" if value is None else type(value).__name__
 
 
