@@ -25,9 +25,7 @@ def test_of_equal_outputs_the_first_counts():
 def test_what_is_no_number_for_each_sample_is_refused(values):
     metric = Accuracy("mine")
     metric.per_sample = lambda classes, logits: values
-    with pytest.raises(
-        ValueError, match=r"^mine: per_sample must return a number for each of the 3 .* got an arr"
-    ):
+    with pytest.raises(ValueError, match=r"^mine: per_sample must return a number for each of the 3 .* got an arr"):
         values_of(metric, np.array([1, 0, 1]), OUTPUTS)
     metric.per_sample = lambda classes, logits: [True, False, True]
     np.testing.assert_array_equal(values_of(metric, np.array([1, 0, 1]), OUTPUTS), [True, False, True])
