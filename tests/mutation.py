@@ -59,7 +59,7 @@ FILES = {
     "plan.py": "test_plan.py test_passes.py",
     "passes.py": "test_passes.py test_plan.py",
     "program.py": "test_program.py",
-    "network.py": "test_layer.py test_errors.py",
+    "network.py": "test_layer.py test_errors.py test_pooled_gradient.py",
     "optimizers/__init__.py": "test_sgd.py test_adam.py",
     "optimizers/adam.py": "test_adam.py",
     "optimizers/optimizer.py": "test_sgd.py test_adam.py",

@@ -324,6 +324,7 @@ MISTAKES = {
         "Dense was given input_shape and input_dim",
     ),
     "a rate in two ways": (lambda: SGD(0.1, lr=0.5), TypeError, "SGD was given learning_rate and lr, its old name"),
+    "a small rate in two ways": (lambda: SGD(1e-9, lr=0.5), TypeError, "SGD was given learning_rate and lr"),
     "a layer without what all layers have": (
         lambda: built().add(Unfinished()),
         TypeError,

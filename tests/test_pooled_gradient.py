@@ -128,6 +128,29 @@ def test_pooled_images_pooled_again():
         np.testing.assert_allclose(got[key], grad, rtol=1e-12, atol=1e-12)
 
 
+def test_a_network_before_pooling_takes_the_pooled_gradient():
+    network = built([Conv2D(3, 2), Conv2D(4, 2, activation="relu")], (11, 9, 1))
+    pooling = MaxPooling2D()
+    pooling.build(network.output_shape, np.random.default_rng(0))
+    y, cache = network.forward(draw.normal(0, (6, 11, 9, 1)))
+    pooled, pool_cache = pooling.forward(y)
+    dy, _ = pooling.backward_unsummed(draw.normal(1, pooled.shape), pool_cache)
+    assert isinstance(dy, PooledGradient)
+    dx, grads = network.backward_unsummed(dy, cache)
+    expected_dx, expected = network.backward(whole(dy), cache)
+    np.testing.assert_allclose(dx, expected_dx, rtol=1e-12, atol=1e-12)
+    for key, grad in expected.items():
+        np.testing.assert_allclose(grads[key], grad, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("dy", [1.0, [1.0, 2.0]])
+def test_a_gradient_of_another_shape_is_refused(dy):
+    network = built([Conv2D(2, 2), Flatten(), Dense(3)], (3, 3, 1))
+    _, cache = network.forward(draw.normal(0, (2, 3, 3, 1)))
+    with pytest.raises(ValueError, match=r"dy must have the shape of y, \(2, 3\), got"):
+        network.backward(dy, cache)
+
+
 class DoubledConv2D(Conv2D):
     def backward(self, dy, cache, *, need_dx=True):
         dx, grads = super().backward(dy, cache, need_dx=need_dx)

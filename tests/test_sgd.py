@@ -100,6 +100,39 @@ def test_every_entry_of_every_array_moves_by_itself_and_in_place():
     assert W.dtype == sgd.velocity["W"].dtype == np.float32
 
 
+class Noting(Optimizer):
+    """Notes the gradients that it is given."""
+
+    def __init__(self):
+        super().__init__(0.1)
+        self.given = []
+
+    def update(self, w, g, lr, *remembered):
+        self.given.append(g)
+
+
+def test_update_is_given_the_gradient_itself_or_a_copy_as_the_parameter_lies_in_memory():
+    optimizer, w = Noting(), np.ones((2, 3))
+    fitting = np.ones((2, 3))
+    for gradient in (fitting, np.ones((2, 3), np.float32), np.ones((3, 2)).T):
+        optimizer.step({"w": w}, {"w": gradient})
+    optimizer.step({"w": w.astype(np.float32)}, {"w": fitting})
+    assert optimizer.given[0] is fitting
+    assert [g.dtype for g in optimizer.given] == [np.float64] * 3 + [np.float32]
+    assert all(g.flags.c_contiguous for g in optimizer.given)
+
+
+def test_what_is_remembered_is_updated_in_place_and_follows_the_dtype_of_the_parameter():
+    sgd, w = SGD(0.5, momentum=0.5), np.ones(2)
+    for _ in range(2):
+        sgd.step({"w": w}, {"w": np.ones(2)})
+        remembered = sgd.state["velocity/w"]
+        sgd.step({"w": w}, {"w": np.ones(2)})
+        assert sgd.state["velocity/w"] is remembered
+        assert remembered.dtype == w.dtype
+        w = w.astype(np.float32)
+
+
 def test_the_gradients_stay_as_they_are():
     for options in ({}, {"momentum": 0.9}, {"momentum": 0.9, "nesterov": True}, {"weight_decay": 0.1}):
         grads = {"w": np.array([1.0, 2.0])}

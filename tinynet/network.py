@@ -216,7 +216,7 @@ class Network(Layer):
             first = next((i for i, layer in enumerate(self.layers) if layer.params), len(self.layers))
         grads: list[dict[str, Any]] = [{}] * len(self.layers)
         dx: Any = dy
-        n = dy.shape[0] if isinstance(dy, PooledGradient) else len(dy)
+        batch = np.shape(dy)[:1]  # (n,)
         for i in reversed(range(first, len(self.layers))):
             layer, need = self.layers[i], need_dx or i > first
             returned: Any
@@ -224,7 +224,7 @@ class Network(Layer):
                 returned = layer.backward_unsummed(dx, cache[i], need_dx=need)
             else:
                 returned = layer.backward(whole(dx), cache[i], need_dx=need)
-            x_shape = (n, *layer.input_shape) if need and layer.input_shape is not None else None
+            x_shape = (*batch, *layer.input_shape) if need and layer.input_shape is not None else None
             dx, grads[i] = dx_and_gradients(layer, x_shape, returned)
         by_name = {f"{layer.name}/{key}": grads[i][key] for i, layer in enumerate(self.layers) for key in layer.params}
         return dx if need_dx else None, by_name
