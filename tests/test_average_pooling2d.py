@@ -91,7 +91,7 @@ def test_the_architecture_drawing_calls_it_a_mean():
     [
         ({"pool_size": 0}, ValueError, "AveragePooling2D: pool_size must be at least 1, got 0"),
         ({"strides": -1}, ValueError, "AveragePooling2D: strides must be at least 1, got -1"),
-        ({"padding": "VALID"}, ValueError, "AveragePooling2D: padding='VALID' is not known"),
+        ({"padding": "FULL"}, ValueError, "AveragePooling2D: padding='FULL' is not known"),
         ({"data_format": "channels_first"}, ValueError, "AveragePooling2D: data_format='channels_first' is not supp"),
         ({"size": 2}, TypeError, "AveragePooling2D has no argument 'size'"),
     ],

@@ -211,6 +211,14 @@ def test_keras_arguments_that_say_what_is_done_anyway_are_taken():
     Conv2D(2, 3, dilation_rate=[1, 1])
 
 
+def test_the_window_is_told_in_keras_s_words_and_cannot_be_set():
+    layer = Conv2D(2, (3, 5), 2, "SAME")
+    assert (layer.kernel_size, layer.strides, layer.padding) == ((3, 5), (2, 2), "same")
+    for name, value in (("kernel_size", 3), ("strides", 1), ("padding", "valid")):
+        with pytest.raises(AttributeError, match=f"'{name}' of 'Conv2D' object has no setter"):
+            setattr(layer, name, value)
+
+
 def test_no_images_have_no_outputs_and_no_gradients():
     conv = Conv2D(3, 2)
     conv.build((4, 4, 1), np.random.default_rng(0))

@@ -111,6 +111,15 @@ def test_inputs_that_are_no_image_or_too_small_are_refused(input_shape, message)
         MaxPooling2D(3).build(input_shape, np.random.default_rng(0))
 
 
+def test_the_window_is_told_in_keras_s_words_and_cannot_be_set():
+    layer = MaxPooling2D((3, 2), 1, "Same")
+    assert (layer.pool_size, layer.strides, layer.padding) == ((3, 2), (1, 1), "same")
+    assert (MaxPooling2D((3, 2)).strides, MaxPooling2D(padding="VALID").padding) == ((3, 2), "valid")
+    for name, value in (("pool_size", 3), ("strides", 1), ("padding", "valid")):
+        with pytest.raises(AttributeError, match=f"'{name}' of 'MaxPooling2D' object has no setter"):
+            setattr(layer, name, value)
+
+
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [
@@ -118,7 +127,7 @@ def test_inputs_that_are_no_image_or_too_small_are_refused(input_shape, message)
         ({"pool_size": (2,)}, ValueError, r"pool_size must be one integer or two .*got \(2,\)"),
         ({"strides": -1}, ValueError, "strides must be at least 1, got -1"),
         ({"strides": (1, 0)}, ValueError, "strides must be at least 1, got 0"),
-        ({"padding": "VALID"}, ValueError, "padding='VALID' is not known; choose one of 'valid', 'same'"),
+        ({"padding": "FULL"}, ValueError, "padding='FULL' is not known; choose one of 'valid', 'same'"),
         ({"data_format": "channels_first"}, ValueError, "data_format='channels_first' is not supported"),
         ({"size": 2}, TypeError, "MaxPooling2D has no argument 'size'"),
     ],

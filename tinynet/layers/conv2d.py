@@ -21,12 +21,12 @@ from tinynet.layers.layer import Array, Gradients, Layer, Shape, UnsummedGradien
 from tinynet.layers.pooled_gradient import PooledGradient
 from tinynet.layers.step import Step
 from tinynet.layers.weighted import Weighted
-from tinynet.layers.window import Window
+from tinynet.layers.window import Window, Windowed
 from tinynet.regularizers import Regularizer
-from tinynet.validation import check_choice, check_int, check_pair, reject_arguments
+from tinynet.validation import check_int, reject_arguments
 
 
-class Conv2D(Weighted):
+class Conv2D(Windowed, Weighted):
     """Slides ``filters`` small windows of weights over an image; each gives one channel of the output.
 
     With the patch under each position of the window as a row of ``patches`` (see ``im2col`` in ``reference.py``), and
@@ -102,9 +102,12 @@ class Conv2D(Weighted):
             **unsupported,
         )
         self.filters = check_int("Conv2D", "filters", filters)
-        check_choice("Conv2D", "padding", padding, ("valid", "same"))
-        kernel_size = check_pair("Conv2D", "kernel_size", kernel_size)
-        self.window = Window(kernel_size, check_pair("Conv2D", "strides", strides), padding)
+        self.window = Window.checked("Conv2D", "kernel_size", kernel_size, strides, padding)
+
+    @property
+    def kernel_size(self) -> tuple[int, int]:
+        """Rows and columns of a filter."""
+        return self.window.size
 
     def make(self, input_shape: Shape, rng: np.random.Generator) -> Shape:
         self.pads = (top, bottom), (left, right) = self.window.pads(str(self), input_shape)

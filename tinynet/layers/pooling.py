@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 
 from tinynet.layers.layer import Layer, Shape
-from tinynet.layers.window import Window
-from tinynet.validation import check_choice, check_pair, reject_arguments
+from tinynet.layers.window import Window, Windowed
+from tinynet.validation import reject_arguments
 
 
-class Pooling2D(Layer):
+class Pooling2D(Windowed, Layer):
     """Base of the layers that make one number of each window of an image, channel by channel.
 
     Args:
@@ -40,9 +40,13 @@ class Pooling2D(Layer):
         data_format = {"data_format": unsupported.pop("data_format", None)}
         reject_arguments(owner, data_format, only={"data_format": (None, "channels_last")})
         super().__init__(input_shape=input_shape, name=name, **unsupported)
-        check_choice(owner, "padding", padding, ("valid", "same"))
-        size = check_pair(owner, "pool_size", pool_size)
-        self.window = Window(size, size if strides is None else check_pair(owner, "strides", strides), padding)
+        strides = pool_size if strides is None else strides
+        self.window = Window.checked(owner, "pool_size", pool_size, strides, padding)
+
+    @property
+    def pool_size(self) -> tuple[int, int]:
+        """Rows and columns of the window."""
+        return self.window.size
 
     def make(self, input_shape: Shape, rng: np.random.Generator) -> Shape:
         self.pads = (top, bottom), (left, right) = self.window.pads(str(self), input_shape)

@@ -11,9 +11,12 @@ is odd, the extra one comes after. It is the rule of TensorFlow and Keras.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from tinynet.layers.layer import Shape
+from tinynet.validation import check_choice, check_pair
+
+PADDINGS = "valid", "same"
 
 
 class Window(NamedTuple):
@@ -22,6 +25,19 @@ class Window(NamedTuple):
     size: tuple[int, int]
     strides: tuple[int, int]
     padding: str
+
+    @classmethod
+    def checked(cls, owner: str, size_argument: str, size: Any, strides: Any, padding: Any) -> Window:
+        """The window that a layer is asked for: one integer means rows and columns, and "SAME" is "same".
+
+        Raises:
+            ValueError, TypeError: an argument is out of range, or of the wrong type.
+        """
+        rows_and_columns = check_pair(owner, size_argument, size)
+        if isinstance(padding, str) and padding.lower() in PADDINGS:
+            padding = padding.lower()
+        check_choice(owner, "padding", padding, PADDINGS)
+        return cls(rows_and_columns, check_pair(owner, "strides", strides), padding)
 
     @property
     def overlaps(self) -> bool:
@@ -58,3 +74,19 @@ class Window(NamedTuple):
         """(out_h, out_w): how many positions the window takes in a padded image."""
         (k_h, k_w), (s_h, s_w) = self.size, self.strides
         return (padded_h - k_h) // s_h + 1, (padded_w - k_w) // s_w + 1
+
+
+class Windowed:
+    """What the layers with a window say of it. The window is settled when a layer is made, so none can be set."""
+
+    window: Window
+
+    @property
+    def strides(self) -> tuple[int, int]:
+        """Steps of the window in rows and columns."""
+        return self.window.strides
+
+    @property
+    def padding(self) -> str:
+        """ "valid" or "same"."""
+        return self.window.padding

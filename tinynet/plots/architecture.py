@@ -107,15 +107,15 @@ def describe(layer: Layer) -> str:
     """What a layer does, in a few words: "20 filters of 5 × 5, padding same, ReLU"."""
     words = []
     if isinstance(layer, Conv2D):
-        words = [f"{layer.filters} filters of {shape_text(layer.window.size)}", f"padding {layer.window.padding}"]
-        if layer.window.strides != (1, 1):
-            words.append(f"strides {shape_text(layer.window.strides)}")
+        words = [f"{layer.filters} filters of {shape_text(layer.kernel_size)}", f"padding {layer.padding}"]
+        if layer.strides != (1, 1):
+            words.append(f"strides {shape_text(layer.strides)}")
     elif isinstance(layer, Pooling2D):
         kind = "max" if isinstance(layer, MaxPooling2D) else "mean"
-        words = [f"{kind} of {shape_text(layer.window.size)}"]
-        if layer.window.strides != layer.window.size:
-            words.append(f"strides {shape_text(layer.window.strides)}")
-        if layer.window.padding == "same":
+        words = [f"{kind} of {shape_text(layer.pool_size)}"]
+        if layer.strides != layer.pool_size:
+            words.append(f"strides {shape_text(layer.strides)}")
+        if layer.padding == "same":
             words.append("padding same")
     elif isinstance(layer, Dense):
         words = [f"{layer.units} units"]

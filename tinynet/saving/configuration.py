@@ -47,11 +47,7 @@ KNOWN: Classes = {
 }
 
 # Where an object keeps the argument of a name, if not under that name; None: it takes only one value of it.
-_WINDOW = {"strides": "window.strides", "padding": "window.padding"}
 _KEPT: dict[str, dict[str, str | None]] = {
-    "Conv2D": {"kernel_size": "window.size", **_WINDOW},
-    "MaxPooling2D": {"pool_size": "window.size", **_WINDOW},
-    "AveragePooling2D": {"pool_size": "window.size", **_WINDOW},
     "Activation": {"activation": "function"},
     "Softmax": {"axis": None},
     "Dropout": {"noise_shape": None},
