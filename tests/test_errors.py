@@ -468,6 +468,11 @@ MISTAKES = {
         AttributeError,
         r"tinynet has no binary_crossentropy in tinynet\.losses; it has .*\. Two classes are",
     ),
+    "loss and optimizer swapped, the loss as a class": (
+        lambda: built().compile("SparseCategoricalCrossentropy", "sgd"),
+        ValueError,
+        r"the first argument is the optimizer; write compile\(optimizer=",
+    ),
     "loss and optimizer swapped": (
         lambda: built().compile("sparse_categorical_crossentropy", "sgd"),
         ValueError,

@@ -285,12 +285,13 @@ def test_predictions_that_do_not_fit_are_refused(labels, outputs, message):
     "loss",
     [
         "sparse_categorical_crossentropy",
+        "SparseCategoricalCrossentropy",
         SparseCategoricalCrossentropy,
         SparseCategoricalCrossentropy(),
         losses.sparse_categorical_crossentropy,
     ],
 )
-def test_a_loss_can_be_named_in_four_ways(loss):
+def test_a_loss_can_be_named_in_five_ways(loss):
     found = get_loss(loss)
     assert type(found) is SparseCategoricalCrossentropy
     assert not found.from_logits

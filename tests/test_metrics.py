@@ -42,6 +42,14 @@ def test_a_metric_can_be_named_or_given():
     assert get_metrics(None) == get_metrics([]) == []
 
 
+def test_a_metric_can_be_given_or_named_as_a_class():
+    (metric,) = get_metrics([SparseCategoricalAccuracy])
+    assert type(metric) is SparseCategoricalAccuracy
+    for kind in (Accuracy, CategoricalAccuracy, SparseCategoricalAccuracy):
+        (metric,) = get_metrics([kind.__name__])
+        assert (type(metric), metric.name) == (Accuracy, kind.__name__)
+
+
 @pytest.mark.parametrize(
     ("metrics", "error", "message"),
     [

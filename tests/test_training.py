@@ -863,7 +863,8 @@ def test_a_model_without_an_input_shape_builds_itself_on_the_first_data():
         model = Sequential([Dense(8, activation="relu"), Dense(NUM_CLASSES, activation="softmax")], seed=0)
         model.compile(SGD(0.1), "sparse_categorical_crossentropy", ["accuracy"])
         assert model.output_shape is None
-        assert model.count_params() == 0
+        with pytest.raises(ValueError, match="Sequential has no parameters to count yet: give it an input shape"):
+            model.count_params()
         if verb == "build":
             assert model.build((None, 2)) == (3,)
         elif verb == "predict":
@@ -996,10 +997,18 @@ def test_the_summary_counts_parameters(capsys):
     assert f"Parameters: {sum(counts)}" in text
     assert model.count_params() == sum(counts)
     lines: list[str] = []
-    Sequential([Dense(3)]).summary(print_fn=lines.append)
-    assert "Not built yet" in lines[0]
-    Sequential([Dense(3)]).summary(None, None, lines.append)  # as in Keras, the third argument
-    assert lines[1] == lines[0]
+    half_built = Sequential([Flatten(input_shape=(2, 2)), Dense(3)])
+    half_built.layers.append(Dense(5, name="last"))
+    half_built.summary(print_fn=lines.append)
+    *rows, _, last = lines.pop().splitlines()[4:]
+    assert [row.split() for row in rows] == [
+        ["flatten", "(Flatten)", "(4,)", "0"],
+        ["dense", "(Dense)", "(3,)", "15"],
+        ["last", "(Dense)", "?", "?"],
+    ]
+    assert "Not built yet" in last
+    Sequential().summary(None, None, lines.append)  # as in Keras, the third argument
+    assert "Not built yet" in lines.pop()
 
 
 # What a mistake leaves behind: nothing --------------------------------------------------------------------------------

@@ -256,6 +256,8 @@ def sparse_categorical_crossentropy(y_true: npt.ArrayLike, y_pred: npt.ArrayLike
 LOSSES: dict[str, type[Loss]] = {
     "categorical_crossentropy": CategoricalCrossentropy,
     "sparse_categorical_crossentropy": SparseCategoricalCrossentropy,
+    "CategoricalCrossentropy": CategoricalCrossentropy,
+    "SparseCategoricalCrossentropy": SparseCategoricalCrossentropy,
 }
 _BY_FUNCTION: dict[Callable[..., Any], type[Loss]] = {
     categorical_crossentropy: CategoricalCrossentropy,

@@ -79,11 +79,15 @@ def values_of(metric: Accuracy, classes: Array, logits: Array) -> Array:
     return values
 
 
-_NAMES = ("accuracy", "acc", "categorical_accuracy", "sparse_categorical_accuracy")
+# As in Keras, a metric has the name that it was asked for by.
+_NAMES = (
+    *("accuracy", "acc", "categorical_accuracy", "sparse_categorical_accuracy"),
+    *(kind.__name__ for kind in (Accuracy, CategoricalAccuracy, SparseCategoricalAccuracy)),
+)
 
 
-def get_metrics(metrics: Sequence[str | Accuracy] | None) -> list[Accuracy]:
-    """The metrics for a list of names or instances.
+def get_metrics(metrics: Sequence[str | Accuracy | type[Accuracy]] | None) -> list[Accuracy]:
+    """The metrics for a list of names, classes or instances.
 
     Raises:
         TypeError: ``metrics`` is not a list of these.
@@ -97,6 +101,8 @@ def get_metrics(metrics: Sequence[str | Accuracy] | None) -> list[Accuracy]:
     for metric in metrics:
         if isinstance(metric, Accuracy):
             found.append(metric)
+        elif isinstance(metric, type) and issubclass(metric, Accuracy):
+            found.append(metric())
         elif isinstance(metric, str):
             check_choice("compile", "metrics", metric, _NAMES)
             found.append(Accuracy(metric))

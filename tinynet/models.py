@@ -118,7 +118,7 @@ class Sequential(Network):
         self,
         optimizer: str | Optimizer | type[Optimizer] | None = None,
         loss: str | Loss | type[Loss] | Callable[..., Any] | None = None,
-        metrics: Sequence[str | Accuracy] | None = None,
+        metrics: Sequence[str | Accuracy | type[Accuracy]] | None = None,
         **unsupported: Any,
     ) -> None:
         """Say how to learn: the optimizer, the loss to make small, and the metrics to watch.

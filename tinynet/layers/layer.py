@@ -177,7 +177,9 @@ class Layer:
             )
 
     def count_params(self) -> int:
-        """Number of trainable numbers in the layer."""
+        """Number of trainable numbers in the layer; ValueError where it is not built."""
+        if self.output_shape is None:
+            raise ValueError(f"{self} has no parameters to count yet: give it an input shape, or data, first.")
         return sum(param.size for param in self.params.values())
 
     def get_weights(self) -> list[Array]:
