@@ -117,12 +117,20 @@ def test_images_are_refused_with_a_hint_at_flatten():
             "bias_initializer must be a name or an Initializer, got 0.0",
         ),
         ({"units": 2, "unit": 3}, TypeError, "Dense has no argument 'unit'"),
-        ({"units": 2, "kernel_constraint": "non_neg"}, (TypeError, ValueError), "Dense.*kernel_constraint"),
+        ({"units": 2, "kernel_constraint": "non_neg"}, ValueError, "Dense: kernel_constraint='non_neg' is .*only None"),
+        ({"units": 2, "bias_regularizer": "l2"}, ValueError, "Dense: bias_regularizer='l2' is not .*only None"),
+        ({"units": 2, "activity_regularizer": "l2"}, ValueError, "Dense: activity_regularizer='l2' is not .*only None"),
     ],
 )
 def test_bad_arguments_are_refused_by_name(arguments, error, message):
     with pytest.raises(error, match=message):
         Dense(**arguments)
+
+
+def test_keras_arguments_that_say_what_is_done_anyway_are_taken():
+    keras_defaults = ("bias_regularizer", "activity_regularizer", "kernel_constraint", "bias_constraint")
+    layer = Dense(2, **dict.fromkeys(keras_defaults))
+    assert not vars(layer).keys() & set(keras_defaults)
 
 
 def test_a_layer_of_ones_own_may_make_its_weights_itself():

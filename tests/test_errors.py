@@ -1013,6 +1013,8 @@ def test_the_pictures_and_the_estimator_are_still_loaded_when_asked_for():
         ("to_json", r"save .* load_model"),
         ("to_yaml", r"save .* load_model"),
         ("get_config", r"save .* load_model"),
+        ("outputs", r"input_shape and output_shape"),
+        ("weights", r"params; get_weights"),
     ],
 )
 def test_methods_that_a_model_of_keras_has_say_what_to_call_instead(name, instead):
@@ -1022,9 +1024,29 @@ def test_methods_that_a_model_of_keras_has_say_what_to_call_instead(name, instea
     assert not hasattr(Sequential(), name)
 
 
+@pytest.mark.parametrize(
+    ("name", "instead"),
+    [
+        ("kernel", r'params\["W"\]'),
+        ("bias", r'params\["b"\]'),
+        ("trainable_variables", r"params; get_weights"),
+        ("built", r"output_shape; before, that is None"),
+        ("add_weight", r"make\(input_shape, rng\)"),
+        ("output", r"input_shape and output_shape"),
+    ],
+)
+def test_attributes_that_a_layer_of_keras_has_say_what_to_read_instead(name, instead):
+    with pytest.raises(AttributeError, match=rf"^Dense has no {name} in tinynet\. .*{instead}") as caught:
+        getattr(Dense(3), name)
+    assert caught.value.name == name
+    assert not hasattr(Flatten(), name)
+
+
 def test_other_attributes_are_missing_as_anywhere():
     with pytest.raises(AttributeError, match=r"^'Sequential' object has no attribute 'fitt'$"):
         Sequential().fitt  # noqa: B018
+    with pytest.raises(AttributeError, match=r"^'Dense' object has no attribute 'predict_classes'$"):
+        Dense(3).predict_classes  # noqa: B018
 
     class Wrong(Sequential):
         @property

@@ -6,7 +6,7 @@ import contextlib
 import functools
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy.typing as npt
 
@@ -14,6 +14,7 @@ from tinynet import data_checks, evaluation, training
 from tinynet.callbacks.callback import Callback, CallbackList, History, check_callbacks
 from tinynet.cores import default_num_threads
 from tinynet.interrupt import Interrupted, InterruptWatch
+from tinynet.keras_names import OF_MODELS
 from tinynet.layers.layer import Array, Layer
 from tinynet.losses import LOSSES, Loss, get_loss
 from tinynet.metrics import Accuracy, get_metrics
@@ -59,6 +60,7 @@ class Sequential(Network):
         array([0, 1, 2])
     """
 
+    keras_names = OF_MODELS
     plan: Plan | None = None
 
     def __init__(
@@ -513,15 +515,6 @@ class Sequential(Network):
             raise TypeError(f"summary: print_fn must be a function that takes text, such as print, got {print_fn!r}.")
         (print if print_fn is None else print_fn)(summary_table(self))
 
-    if not TYPE_CHECKING:  # to type checkers, any attribute would be there
-
-        def __getattr__(self, name: str) -> Any:
-            """For what is not found otherwise: methods of Keras's models have a hint what to use instead."""
-            if name in _KERAS_METHODS:
-                message = f"Sequential has no {name} in tinynet. {_KERAS_METHODS[name]}"
-                raise AttributeError(message, name=name, obj=self)
-            return super().__getattribute__(name)  # raises once more what it was, also in a property
-
     # Checks --------------------------------------------------------------------------------------------------------
 
     def _check_x(self, verb: str, x: npt.ArrayLike) -> Array:
@@ -565,19 +558,6 @@ _SUMMARY_ONLY: Mapping[str, Sequence[Any]] = {
     "layer_range": (None,),
 }
 _EVALUATE_ONLY: Mapping[str, Sequence[Any]] = {"sample_weight": (None,), "steps": (None,)}
-
-
-_ONE_FILE = "save writes the layers and the weights into one file, and load_model reads it."
-_KERAS_METHODS = {
-    "predict_classes": "Write predict(x).argmax(axis=1).",
-    "predict_proba": "What predict returns are probabilities, where the network ends in a softmax.",
-    "fit_generator": "Call train_on_batch(x, y) in a loop.",
-    "evaluate_generator": "Call test_on_batch(x, y) in a loop.",
-    "predict_generator": "Call predict_on_batch(x) in a loop.",
-    "to_json": _ONE_FILE,
-    "to_yaml": _ONE_FILE,
-    "get_config": _ONE_FILE,
-}
 
 
 def _as_list(logs: Mapping[str, float]) -> float | list[float]:

@@ -13,11 +13,12 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import numpy.typing as npt
 
+from tinynet.keras_names import OF_LAYERS
 from tinynet.layers.outer_products import OuterProducts
 from tinynet.layers.pooled_gradient import PooledGradient, whole
 from tinynet.layers.step import Step
@@ -63,6 +64,7 @@ class Layer:
         regularizers: what the loss adds for a parameter, by its name; ``backward`` knows nothing of it.
         input_shape: shape of one input sample, once known.
         output_shape: shape of one output sample, once built (None before).
+        keras_names: what Keras has under a name that is missing here, and what to use instead.
 
     Example:
         >>> class Double(Layer):
@@ -77,6 +79,7 @@ class Layer:
         True
     """
 
+    keras_names: Mapping[str, str] = OF_LAYERS
     _as_written: tuple[Any, ...] = ()
     _is_told_of_softmax = True  # whether ``before_softmax`` is of the class that ``forward`` is of, or of a derived one
     output_shape: Shape | None = None
@@ -96,10 +99,9 @@ class Layer:
         reject_arguments(
             owner,
             unsupported,
-            only={"dtype": (None, "float32"), "trainable": (True,)},
+            only={"dtype": (None, "float32"), "trainable": (True,), "activity_regularizer": (None,)},
             hints={
                 "batch_input_shape": "Write input_shape, without the batch axis.",
-                "kernel_constraint": "tinynet has no constraints.",
                 "dtype": "Models train in float32; layer.astype('float64') makes a copy to check gradients with.",
             },
         )
@@ -261,6 +263,15 @@ class Layer:
     def __str__(self) -> str:
         kind = type(self).__name__
         return f"{kind} {self.name!r}" if self.name else kind
+
+    if not TYPE_CHECKING:  # to type checkers, any attribute would be there
+
+        def __getattr__(self, name: str) -> Any:
+            """For what is not found otherwise: names of Keras's have a hint what to use instead."""
+            if name in self.keras_names:
+                message = f"{type(self).__name__} has no {name} in tinynet. {self.keras_names[name]}"
+                raise AttributeError(message, name=name, obj=self)
+            return super().__getattribute__(name)  # raises once more what it was, also in a property
 
     # For speed, to be skipped at first -----------------------------------------------------------------------------
 

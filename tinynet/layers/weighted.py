@@ -13,7 +13,9 @@ from tinynet.layers.activation import ReLU, make_activation
 from tinynet.layers.layer import Array, Layer, Shape, check_parameter
 from tinynet.layers.step import Step, steps_of
 from tinynet.regularizers import Regularizer, get_regularizer
-from tinynet.validation import check_flag
+from tinynet.validation import check_flag, reject_arguments
+
+_ONLY_NONE = "bias_regularizer", "kernel_constraint", "bias_constraint"
 
 
 class Weighted(Layer):
@@ -41,6 +43,8 @@ class Weighted(Layer):
         **unsupported: Any,
     ):
         owner = type(self).__name__
+        others = {key: unsupported.pop(key) for key in _ONLY_NONE if key in unsupported}
+        reject_arguments(owner, others, only=dict.fromkeys(_ONLY_NONE, (None,)))
         super().__init__(name=name, input_shape=input_shape, **unsupported)
         self.activation = make_activation(owner, activation)
         self.use_bias = check_flag(owner, "use_bias", use_bias)
