@@ -67,7 +67,7 @@ FILES = {
     "optimizers/sgd.py": "test_sgd.py",
     "layers/activation.py": "test_activations.py",
     "layers/average_pooling2d.py": "test_average_pooling2d.py",
-    "layers/conv2d.py": "test_conv2d.py",
+    "layers/conv2d.py": "test_conv2d.py test_plan.py",
     "layers/dense.py": "test_dense.py",
     "layers/dropout.py": "test_dropout.py",
     "layers/flatten.py": "test_layer.py",

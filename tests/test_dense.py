@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from tinynet.initializers import Constant
-from tinynet.layers import Conv2D, Dense, Flatten, Input, ReLU, outer_products
+from tinynet.layers import Conv2D, Dense, Flatten, Input, ReLU, Tanh, outer_products
 from tinynet.layers.outer_products import OuterProducts
 from tinynet.models import Sequential
 
@@ -130,6 +130,19 @@ def test_keras_arguments_that_say_what_is_done_anyway_are_taken():
     keras_defaults = ("bias_regularizer", "activity_regularizer", "kernel_constraint", "bias_constraint")
     layer = Dense(2, **dict.fromkeys(keras_defaults))
     assert not vars(layer).keys() & set(keras_defaults)
+
+
+def test_the_activation_can_be_set_to_a_name_before_and_after_the_layer_is_built():
+    x = np.random.default_rng(0).standard_normal((5, 4)).astype(np.float32)
+    first, last = Dense(6), Dense(3, activation="softmax")
+    first.activation = "sigmoid"
+    model = Sequential([Input((4,)), first, last], seed=0)
+    sums = model.predict(x)
+    expected = Sequential([Input((4,)), Dense(6, "tanh"), Dense(3)], seed=0)
+    first.activation, last.activation = Tanh(), None
+    assert not np.allclose(model.predict(x), sums)
+    np.testing.assert_array_equal(model.predict(x), expected.predict(x))
+    np.testing.assert_array_equal(model.forward(x)[0], expected.forward(x)[0])
 
 
 def test_a_layer_of_ones_own_may_make_its_weights_itself():

@@ -51,6 +51,13 @@ def fit(**arguments):
     return compiled().fit(**{"x": X, "y": Y, "verbose": 0, **arguments})
 
 
+def with_layers(change, model=None) -> Sequential:
+    """Its list of layers has been edited."""
+    model = compiled() if model is None else model
+    change(model.layers)
+    return model
+
+
 def compile_(model: Sequential, **arguments):
     return model.compile(**{"optimizer": "sgd", "loss": "sparse_categorical_crossentropy", **arguments})
 
@@ -288,6 +295,31 @@ MISTAKES = {
     "Input of nothing": (lambda: Input(()), ValueError, "must give every size"),
     "Input of strings": (lambda: Input(("28", "28")), TypeError, "must be an integer, got '28'"),
     "a size of zero": (lambda: Input((28, 0)), ValueError, "must be at least 1, got 0"),
+    "two layers for a list": (
+        lambda: Sequential(Input((4,)), Dense(3)),
+        TypeError,
+        r"takes a list of layers, got one layer, Input; write Sequential\(\[\.\.\.",
+    ),
+    "no layer among the layers": (
+        lambda: with_layers(lambda layers: layers.insert(1, None)).predict(X),
+        TypeError,
+        r"The layers of a network must be layers of tinynet\.layers, but one is None",
+    ),
+    "no layer behind the layers": (
+        lambda: with_layers(lambda layers: layers.append("dense")).fit(X, Y),
+        TypeError,
+        r"The layers of a network must be layers of tinynet\.layers, but one is 'dense'",
+    ),
+    "no layer in an inner network": (
+        lambda: Sequential([Input((4,)), with_layers(lambda layers: layers.insert(0, 3), Sequential([Dense(3)]))]),
+        TypeError,
+        r"The layers of a network must be layers of tinynet\.layers, but one is 3",
+    ),
+    "an activation that nobody knows, later": (
+        lambda: setattr(built().layers[0], "activation", "tansig"),
+        ValueError,
+        "Conv2D: activation='tansig' is not known; choose one of 'relu'",
+    ),
     "a name twice": (
         lambda: Sequential([Dense(3, name="a"), Dense(3, name="a")]),
         ValueError,
@@ -510,6 +542,11 @@ MISTAKES = {
         lambda: changed(compiled(), optimizer="adam").fit(X, Y, verbose=0),
         TypeError,
         r"were set to <.*> and 'adam', which are not",
+    ),
+    "metrics set to names": (
+        lambda: changed(compiled(), metrics=["accuracy"]).fit(X, Y),
+        TypeError,
+        r"model\.metrics was set to \['accuracy'\], which are not all objects of tinynet\.metrics; call compile",
     ),
     "a gradient that is none": (
         lambda: compile_then(
@@ -907,7 +944,7 @@ MISTAKES = {
     "weights of samples": (
         lambda: compiled().evaluate(X, Y, sample_weight=np.ones(6)),
         ValueError,
-        "evaluate: sample_weight=.* is not supported",
+        r"evaluate: sample_weight=an array of shape \(6,\) and dtype float64 is not supported by tinynet, only None",
     ),
     "workers": (lambda: compiled().predict(X, workers=4), TypeError, "predict has no argument 'workers'"),
     # Layers and optimizers in the open

@@ -445,12 +445,10 @@ def other_layers(model: Sequential) -> None:
 def other_layers_inside(model: Sequential) -> None:
     model.layers[0].layers = model.layers[0].layers[:1]
     model.layers[0].layers[0].activation = ReLU()
-    model.layers[0].layers[0].activation.build((4, 4, 3), np.random.default_rng(0))
 
 
 def activation(model: Sequential) -> None:
-    model.layers[-1].activation = ReLU()
-    model.layers[-1].activation.build((5,), np.random.default_rng(0))
+    model.layers[-1].activation = "relu"
 
 
 def function(model: Sequential) -> None:

@@ -72,6 +72,8 @@ class Sequential(Network):
         num_threads: int | None = None,
         **unsupported: Any,
     ):
+        if isinstance(layers, Layer):
+            raise TypeError(f"Sequential takes a list of layers, got one layer, {layers}; write Sequential([...]).")
         reject_arguments("Sequential", unsupported, only={"trainable": (True,)})
         super().__init__(new_generator("Sequential", seed), name=name)
         self.num_threads = num_threads
@@ -82,8 +84,6 @@ class Sequential(Network):
         self.history: History | None = None
         self.epoch = 0
         self.stop_training = self.stop_evaluating = self.stop_predicting = False
-        if isinstance(layers, Layer):
-            raise TypeError(f"Sequential takes a list of layers, got one layer, {layers}; write Sequential([...]).")
         for layer in layers or []:
             self.add(layer)
 
@@ -157,13 +157,20 @@ class Sequential(Network):
         self.optimizer, self.loss, self.metrics = new_optimizer, new_loss, new_metrics
 
     def loss_and_optimizer(self) -> tuple[Loss, Optimizer]:
-        """The loss and the optimizer; ValueError before ``compile``, TypeError where others were put in their place."""
+        """The loss and the optimizer; ValueError before ``compile``, TypeError where something else is in their place,
+        or among the metrics.
+        """
         if self.loss is None or self.optimizer is None:
             raise ValueError("The model is not compiled: call compile(optimizer=..., loss=...) first.")
         if not (isinstance(self.loss, Loss) and isinstance(self.optimizer, Optimizer)):
             raise TypeError(
                 f"model.loss and model.optimizer were set to {self.loss!r} and {self.optimizer!r}, which are not "
                 "objects of tinynet.losses and tinynet.optimizers; call compile, which takes names as well."
+            )
+        if not all(isinstance(metric, Accuracy) for metric in self.metrics):
+            raise TypeError(
+                f"model.metrics was set to {self.metrics!r}, which are not all objects of tinynet.metrics; "
+                "call compile, which takes names as well."
             )
         return self.loss, self.optimizer
 

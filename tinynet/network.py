@@ -88,12 +88,15 @@ class Network(Layer):
         self.layers.append(layer)
 
     def refuse_clashes(self) -> None:
-        """Raise ValueError where two layers have one name, or one layer two places, as ``add`` does.
+        """Raise ValueError where two layers have one name, or one layer two places, and TypeError for what is no layer.
 
         ``layers`` is a list that anybody may edit. Parameters are told apart by name, so one of the two would never be
         trained.
         """
         layers = list(_layers_in(self))
+        strangers = [each for each in layers if not isinstance(each, Layer)]
+        if strangers:
+            raise TypeError(f"The layers of a network must be layers of tinynet.layers, but one is {strangers[0]!r}.")
         twice = next((layer for i, layer in enumerate(layers) if any(layer is other for other in layers[:i])), None)
         if twice is not None:
             raise ValueError(f"{twice} is in the network twice; a layer can have only one place in it.")
@@ -133,7 +136,8 @@ class Network(Layer):
     @property
     def output_shape(self) -> Shape | None:  # type: ignore[override]
         """Shape of one output sample, that of the last layer, once that is built."""
-        return self.layers[-1].output_shape if self.layers else None
+        last = self.layers[-1] if self.layers else None
+        return last.output_shape if isinstance(last, Layer) else None
 
     def build(self, input_shape: Sequence[int | None], rng: np.random.Generator | None = None) -> Shape:
         """Build all layers for samples of ``input_shape``; a leading None, Keras's batch axis, is left out."""
@@ -165,6 +169,7 @@ class Network(Layer):
             yield from self._unbuilt_by_errors()
 
     def _unbuilt_by_errors(self) -> Iterator[None]:
+        self.refuse_clashes()
         parts = [part for part in parts_of(self) if part.output_shape is None]
         before = [(dict(vars(part)), dict(part.params)) for part in parts]
         random_state = self.rng.bit_generator.state

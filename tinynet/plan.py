@@ -35,7 +35,7 @@ MOST_PROGRAMS, MOST_PACES = 8, 64  # that are kept, for as many numbers of sampl
 TRIED_AGAIN = 32  # calls after one that was given up
 
 # What a layer's steps are made from, besides its parameters, and the names of these.
-_ATTRIBUTES = ("name", "activation", "function", "use_bias", "window", "pads")
+_ATTRIBUTES = ("name", "_activation", "function", "use_bias", "window", "pads")
 # Layers whose backward pass ``passes.GradientsWriter`` knows, and the methods that they must not have been given anew.
 _KNOWN = (Conv2D, MaxPooling2D, Flatten, Dense, Activation, Linear, ReLU, Softmax)
 _BACKWARD = ("backward", "backward_unsummed")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import operator
+import reprlib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NoReturn
 
@@ -24,7 +25,7 @@ def check_choice(
     if not any(value is choice or (isinstance(value, str) and value == choice) for choice in choices):
         allowed = ", ".join(repr(choice) for choice in choices)
         hint = f" {hints[value]}" if hints and isinstance(value, str) and value in hints else ""
-        raise ValueError(f"{owner}: {argument}={value!r} is not known; choose one of {allowed}.{hint}")
+        raise ValueError(f"{owner}: {argument}={in_short(value)} is not known; choose one of {allowed}.{hint}")
 
 
 def describe(value: object) -> str:
@@ -34,17 +35,32 @@ def describe(value: object) -> str:
     return "None" if value is None else type(value).__name__
 
 
+_SHORT = reprlib.Repr()
+_SHORT.maxstring = _SHORT.maxother = 80
+
+
+def in_short(value: object) -> str:
+    """A value as Python would write it, for messages: the middle of a long one is left out, and an array described.
+
+    Example:
+        >>> in_short([0.5] * 1000)
+        '[0.5, 0.5, 0.5, 0.5, 0.5, 0.5, ...]'
+    """
+    return describe(value) if isinstance(value, np.ndarray) else _SHORT.repr(value)
+
+
 FLOATS = np.dtype(np.float32), np.dtype(np.float64)  # what layers compute in
 
 
 def check_int(owner: str, argument: str, value: Any, *, minimum: int = 1) -> int:
     """Return ``value`` as an int of at least ``minimum``; raise TypeError or ValueError otherwise."""
     if isinstance(value, bool):
-        raise TypeError(f"{owner}: {argument} must be an integer, got {value!r}.")
+        raise TypeError(f"{owner}: {argument} must be an integer, got {in_short(value)}.")
     try:
         number = operator.index(value)
     except TypeError:
-        raise TypeError(f"{owner}: {argument} must be an integer, got {value!r} ({type(value).__name__}).") from None
+        kind = type(value).__name__
+        raise TypeError(f"{owner}: {argument} must be an integer, got {in_short(value)} ({kind}).") from None
     if number < minimum:
         raise ValueError(f"{owner}: {argument} must be at least {minimum}, got {number}.")
     return number
@@ -53,18 +69,19 @@ def check_int(owner: str, argument: str, value: Any, *, minimum: int = 1) -> int
 def check_flag(owner: str, argument: str, value: Any) -> bool:
     """Return ``value`` as True or False, also from 1 or 0; raise TypeError otherwise: every text would be True."""
     if not isinstance(value, (bool, np.bool_, int, np.integer)) or value not in (0, 1):
-        raise TypeError(f"{owner}: {argument} must be True or False, got {value!r}.")
+        raise TypeError(f"{owner}: {argument} must be True or False, got {in_short(value)}.")
     return bool(value)
 
 
 def check_number(owner: str, argument: str, value: Any, *, low: float = -math.inf, high: float = math.inf) -> float:
     """Return ``value`` as a float in [low, high]; raise TypeError or ValueError otherwise (NaN and infinity too)."""
     if isinstance(value, (bool, str)):
-        raise TypeError(f"{owner}: {argument} must be a number, got {value!r}.")
+        raise TypeError(f"{owner}: {argument} must be a number, got {in_short(value)}.")
     try:
         number = float(value)
     except (TypeError, ValueError):
-        raise TypeError(f"{owner}: {argument} must be a number, got {value!r} ({type(value).__name__}).") from None
+        kind = type(value).__name__
+        raise TypeError(f"{owner}: {argument} must be a number, got {in_short(value)} ({kind}).") from None
     except OverflowError:
         raise ValueError(f"{owner}: {argument} must be finite, got an integer too large for a float.") from None
     if not (low <= number <= high and math.isfinite(number)):
@@ -79,7 +96,7 @@ def check_pair(owner: str, argument: str, value: Any) -> tuple[int, int]:
     """Return (rows, columns) from one positive integer, meant for both, or from two of them."""
     if isinstance(value, Sequence) and not isinstance(value, str):
         if len(value) != 2:
-            raise ValueError(f"{owner}: {argument} must be one integer or two (rows, columns), got {value!r}.")
+            raise ValueError(f"{owner}: {argument} must be one integer or two (rows, columns), got {in_short(value)}.")
         rows, columns = value
     else:
         rows = columns = value
@@ -90,7 +107,7 @@ def check_shape(owner: str, argument: str, value: Any) -> tuple[int, ...]:
     """Return the shape of one sample, without the batch axis, as a tuple of positive integers."""
     if isinstance(value, str) or not isinstance(value, Iterable):
         raise TypeError(
-            f"{owner}: {argument} must be a tuple such as (28, 28, 1), got {value!r}; for vectors write (784,)."
+            f"{owner}: {argument} must be a tuple such as (28, 28, 1), got {in_short(value)}; for vectors write (784,)."
         )
     shape = tuple(value)
     if not shape or None in shape:
@@ -132,7 +149,7 @@ def reject_arguments(
             if any(type(given) is type(allowed) and given == allowed for given in same for allowed in only[name]):
                 continue
             allowed = " or ".join(repr(choice) for choice in only[name])
-            raise ValueError(f"{owner}: {name}={value!r} is not supported by tinynet, only {allowed}.{hint}")
+            raise ValueError(f"{owner}: {name}={in_short(value)} is not supported by tinynet, only {allowed}.{hint}")
         raise TypeError(f"{owner} has no argument {name!r} in tinynet.{hint}")
 
 

@@ -123,7 +123,7 @@ class Dense(Weighted):
         if linear is None:
             return None
         twin = copy.copy(self)
-        twin.activation = linear
+        twin._activation = linear
         return twin
 
     def _before_activation(self, dy: Array, cache: Any) -> tuple[Array, Array]:

@@ -46,11 +46,23 @@ class Weighted(Layer):
         others = {key: unsupported.pop(key) for key in _ONLY_NONE if key in unsupported}
         reject_arguments(owner, others, only=dict.fromkeys(_ONLY_NONE, (None,)))
         super().__init__(name=name, input_shape=input_shape, **unsupported)
-        self.activation = make_activation(owner, activation)
+        self.activation = activation
         self.use_bias = check_flag(owner, "use_bias", use_bias)
         self.kernel_initializer = get_initializer(owner, "kernel_initializer", kernel_initializer)
         self.bias_initializer = get_initializer(owner, "bias_initializer", bias_initializer)
         self.kernel_regularizer = kernel_regularizer
+
+    @property
+    def activation(self) -> Layer:
+        """What is applied to the weighted sums; it can be set, to a name as well."""
+        return self._activation
+
+    @activation.setter
+    def activation(self, activation: str | Layer | None) -> None:
+        made = make_activation(type(self).__name__, activation)
+        if self.output_shape is not None:
+            made.build(self.output_shape, np.random.default_rng(0))  # there is nothing to draw
+        self._activation = made
 
     @property
     def kernel_regularizer(self) -> Regularizer | None:
