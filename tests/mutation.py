@@ -72,7 +72,7 @@ FILES = {
     "layers/dropout.py": "test_dropout.py",
     "layers/flatten.py": "test_layer.py",
     "layers/input.py": "test_layer.py",
-    "layers/layer.py": "test_layer.py test_errors.py",
+    "layers/layer.py": "test_layer.py test_errors.py test_plan.py",
     "layers/outer_products.py": "test_products.py",
     "layers/products.py": "test_products.py",
     "layers/returned.py": "test_returned.py",

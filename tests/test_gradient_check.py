@@ -280,6 +280,8 @@ class Float32(Dense):
             TypeError,
             r"Wrong.*: backward must return dx and the gradients .* got an array of shape \(3, 3\) and dtype float64",
         ),
+        (lambda: check_gradients(Dense, (4,)), TypeError, "check_gradients takes a layer, .* got the class Dense"),
+        (lambda: check_gradients("dense", (4,)), TypeError, "check_gradients takes a layer, .* got str"),
         (lambda: check_gradients(Cacheless(), (2,)), TypeError, "Cacheless: forward must return the output and the"),
     ],
 )

@@ -90,6 +90,17 @@ def test_the_number_of_cores_where_the_system_does_not_say_which_may_be_used(mon
     assert Sequential().num_threads == 1
 
 
+def test_only_parameters_of_float64_are_made_float32():
+    class Drawn(Layer):
+        def make(self, input_shape, rng):
+            self.params |= {kind.__name__: np.ones(2, kind) for kind in (np.float64, np.float16, np.complex128)}
+            return input_shape
+
+    layer = Drawn()
+    layer.build((2,), np.random.default_rng(0))
+    assert [param.dtype for param in layer.params.values()] == [np.float32, np.float16, np.complex128]
+
+
 def test_params_set_on_a_network_become_those_of_its_layers():
     model = Sequential([Input((2,)), Dense(3, name="only")], seed=0)
     doubled = {key: 2 * param for key, param in model.params.items()}

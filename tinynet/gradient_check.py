@@ -24,7 +24,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tinynet.layers.returned import dx_and_gradients, output_and_cache
-from tinynet.validation import check_int, check_number, check_shape
+from tinynet.validation import check_int, check_number, check_shape, describe
 
 Array = npt.NDArray[Any]
 
@@ -178,7 +178,7 @@ def check_gradients(
         ValueError: the input shape is not known, or the layer breaks the contract so that nothing can be compared:
             it has other gradients than parameters, a gradient has another shape, forward does not repeat or gives
             another dtype or shape, or a pass changes the arrays that it is given, or a parameter.
-        TypeError: forward returns no output with a cache, or backward no dx with gradients by name.
+        TypeError: it is no layer, forward returns no output with a cache, or backward no dx with gradients by name.
 
     Example, a layer of one's own, with a mistake in it:
         >>> from tinynet.layers import Layer
@@ -234,6 +234,9 @@ def _float64_copy(
     layer: Any, input_shape: Sequence[int] | None, x: npt.ArrayLike | None, n: int, rng: np.random.Generator
 ) -> tuple[Any, Array]:
     """A built copy of the layer whose parameters are float64, and a batch for it."""
+    if isinstance(layer, type) or not all(hasattr(layer, name) for name in ("build", "forward", "backward", "params")):
+        what = f"the class {layer.__name__}" if isinstance(layer, type) else describe(layer)
+        raise TypeError(f"check_gradients takes a layer, with build, forward, backward and params, got {what}.")
     if x is not None:
         x = np.array(x, np.float64)
         if not x.size:
