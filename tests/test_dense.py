@@ -6,6 +6,7 @@ import pytest
 from tinynet.initializers import Constant
 from tinynet.layers import Conv2D, Dense, Flatten, Input, ReLU, Tanh, outer_products
 from tinynet.layers.outer_products import OuterProducts
+from tinynet.layers.weighted import Weighted
 from tinynet.models import Sequential
 
 X = np.array([[1.0, 2.0], [3.0, 4.0]])
@@ -155,7 +156,7 @@ def test_a_layer_of_ones_own_may_make_its_weights_itself():
     np.testing.assert_array_equal(Sequential([Input((4,)), Halves(3)]).predict(np.ones((2, 4))), np.full((2, 3), 2))
 
 
-@pytest.mark.parametrize(("name", "shape"), [("b", (1,)), ("W", (3, 4)), ("W", (4, 3, 1))])
+@pytest.mark.parametrize(("name", "shape"), [("b", (1,)), ("b", (4,)), ("W", (3, 4)), ("W", (4, 3, 1))])
 @pytest.mark.parametrize("n", [1, 9])
 def test_parameters_of_another_shape_are_refused_before_a_kernel_reads_beyond_them(name, shape, n):
     model = Sequential([Input((4,)), Dense(3)])
@@ -166,6 +167,29 @@ def test_parameters_of_another_shape_are_refused_before_a_kernel_reads_beyond_th
         model.predict(x)
     with pytest.raises(ValueError, match="was built for W of shape"):
         model.layers[0].backward(np.zeros((n, 3), np.float32), cache)
+
+
+def test_kernels_are_given_the_weights_themselves_or_copies_that_lie_as_they_need():
+    layer = Dense(3)
+    layer.build((4,), np.random.default_rng(0))
+    given = layer.params["W"]
+    assert layer.weights_as(np.dtype(np.float32))[0] is given
+    bytes_behind_one = np.frombuffer(b"x" + given.tobytes(), np.uint8)[1:]
+    for array in (bytes_behind_one.view(np.float32).reshape(4, 3), np.asfortranarray(given)):
+        layer.params["W"] = array
+        W, _ = layer.weights_as(np.dtype(np.float32))
+        assert W.flags.aligned
+        assert W.flags.c_contiguous
+        np.testing.assert_array_equal(W, given)
+
+
+def test_a_layer_with_weights_must_say_what_shape_these_have():
+    class Shapeless(Weighted):
+        pass
+
+    options = {"activation": None, "use_bias": True, "kernel_regularizer": None, "name": None, "input_shape": None}
+    with pytest.raises(NotImplementedError, match="Shapeless does not define kernel_shape"):
+        Shapeless(**options, kernel_initializer="zeros", bias_initializer="zeros").kernel_shape  # noqa: B018
 
 
 @pytest.mark.parametrize(

@@ -161,8 +161,14 @@ class Smoothed(Dense):
 
 
 class Shapeless(Layer):
+    """Says that its outputs are of another kind of shape than there is."""
+
+    def __init__(self, output_shape=None):
+        super().__init__()
+        self.said = output_shape
+
     def make(self, input_shape, rng):
-        pass
+        return self.said
 
 
 class Narrow(Layer):
@@ -581,6 +587,16 @@ MISTAKES = {
         lambda: Sequential([Input((4,)), Shapeless(), Dense(3)]),
         TypeError,
         r"Shapeless 'shapeless': make must return the shape of one output sample, such as \(3,\), got None",
+    ),
+    "a make of outputs of nothing": (
+        lambda: Sequential([Input((4,)), Shapeless((3, 0))]),
+        TypeError,
+        r"make must return the shape of one output sample, such as \(3,\), got \(3, 0\)",
+    ),
+    "a make of outputs of less than nothing": (
+        lambda: Sequential([Input((4,)), Shapeless((-1,))]),
+        TypeError,
+        r"make must return the shape of one output sample, such as \(3,\), got \(-1,\)",
     ),
     "a forward that gives another shape": (
         lambda: Sequential([Input((4,)), Narrow()]).predict(np.ones((2, 4))),

@@ -90,6 +90,25 @@ def test_the_number_of_cores_where_the_system_does_not_say_which_may_be_used(mon
     assert Sequential().num_threads == 1
 
 
+def test_numbers_that_float32_does_not_hold_are_no_weights_but_infinity_is():
+    layer = Dense(1, input_shape=(2,))
+    layer.build((2,), np.random.default_rng(0))
+    with pytest.raises(ValueError, match="Dense: weight 'W' has numbers that are too large for float32"):
+        layer.set_weights([[[1e300], [1.0]], [0.0]])
+    layer.set_weights([[[np.inf], [1.0]], [0.0]])
+    assert layer.params["W"][0, 0] == np.inf
+
+
+def test_the_training_loop_s_way_back_gives_dx_as_well_unless_told_otherwise():
+    layer = Scale()
+    layer.build((3,), np.random.default_rng(0))
+    given = []
+    layer.backward = lambda dy, cache, *, need_dx=True: given.append(need_dx)
+    layer.backward_unsummed(np.ones((1, 3)), None)
+    layer.backward_unsummed(np.ones((1, 3)), None, need_dx=False)
+    assert given == [True, False]
+
+
 def test_only_parameters_of_float64_are_made_float32():
     class Drawn(Layer):
         def make(self, input_shape, rng):

@@ -51,12 +51,12 @@ def test_loss_and_gradients_gain_it_once_a_batch(nested):
 @pytest.mark.parametrize("layer", [Dense(3), Conv2D(3, 1)])
 def test_it_can_be_set_later(layer):
     other = L2(3.0)
-    layer.regularizers = {"scale": other}
+    layer.regularizers = {"V": other, "scale": other}
     layer.kernel_regularizer = "l2"
     assert type(layer.kernel_regularizer) is L2
-    assert layer.regularizers == {"W": layer.kernel_regularizer, "scale": other}
+    assert layer.regularizers == {"W": layer.kernel_regularizer, "V": other, "scale": other}
     layer.kernel_regularizer = None
-    assert (layer.kernel_regularizer, layer.regularizers) == (None, {"scale": other})
+    assert (layer.kernel_regularizer, layer.regularizers) == (None, {"V": other, "scale": other})
     with pytest.raises(ValueError, match="kernel_regularizer"):
         layer.kernel_regularizer = "l3"
     model, plain = network(L2(0.5)), network()

@@ -85,7 +85,7 @@ class Weighted(Layer):
     @property
     def kernel_shape(self) -> Shape:
         """The shape of W, once the layer is built."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} does not define kernel_shape.")
 
     def weights_as(self, dtype: np.dtype[Any]) -> tuple[Array, Array]:
         """(W, b) in the dtype of the input, row by row as kernels need them; without a bias, b is zero.
