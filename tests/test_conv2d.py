@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from tinynet import kernels
 from tinynet.layers import Conv2D
 
 IMAGE = np.array([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0], [7.0, 8.0, 9.0]])
@@ -217,6 +218,38 @@ def test_the_window_is_told_in_keras_s_words_and_cannot_be_set():
     for name, value in (("kernel_size", 3), ("strides", 1), ("padding", "valid")):
         with pytest.raises(AttributeError, match=f"'{name}' of 'Conv2D' object has no setter"):
             setattr(layer, name, value)
+
+
+def built(filters: int, image_shape: tuple[int, int, int], **options) -> Conv2D:
+    layer = Conv2D(filters, 3, **options)
+    layer.build(image_shape, np.random.default_rng(0))
+    return layer
+
+
+@pytest.mark.usefixtures("as_with_vectors")
+def test_winograd_is_the_kernel_where_it_needs_far_fewer_products():
+    kernels_by_size = {6: kernels.winograd, 5: kernels.convolve}  # its tiles of 2x2 outputs stick out of 3x3
+    for size, kernel in kernels_by_size.items():
+        (step,) = built(24, (size, size, 16)).kernel_steps()
+        assert step.kernel is kernel
+    (step,) = built(23, (6, 6, 16)).kernel_steps()
+    assert step.kernel is kernels.convolve
+
+
+@pytest.mark.usefixtures("as_with_vectors")
+def test_kernels_are_not_given_filters_of_another_shape():
+    layer = built(5, (6, 6, 2))
+    for shape in ((3, 3, 2, 4), (3, 3, 2, 6), (2, 3, 2, 5)):
+        layer.params["W"] = np.zeros(shape, np.float32)
+        assert layer.kernel_steps() is None
+    layer.params["W"] = np.zeros((3, 3, 2, 5), np.float32)
+    assert layer.kernel_steps() is not None
+
+
+@pytest.mark.usefixtures("as_with_vectors")
+def test_without_a_bias_kernels_add_a_zero_for_each_filter():
+    (step,) = built(5, (6, 7, 2), use_bias=False).kernel_steps()
+    np.testing.assert_array_equal(step.b, np.zeros(5))
 
 
 def test_no_images_have_no_outputs_and_no_gradients():

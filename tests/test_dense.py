@@ -169,6 +169,14 @@ def test_parameters_of_another_shape_are_refused_before_a_kernel_reads_beyond_th
         model.layers[0].backward(np.zeros((n, 3), np.float32), cache)
 
 
+def test_relu_is_a_part_of_the_weighted_sums_and_another_activation_a_step_of_its_own():
+    counts = {"relu": 1, "linear": 1, "softmax": 2}
+    for activation, count in counts.items():
+        layer = Dense(3, activation)
+        layer.build((4,), np.random.default_rng(0))
+        assert len(layer.kernel_steps()) == count
+
+
 def test_kernels_are_given_the_weights_themselves_or_copies_that_lie_as_they_need():
     layer = Dense(3)
     layer.build((4,), np.random.default_rng(0))

@@ -1055,44 +1055,33 @@ def test_the_pictures_and_the_estimator_are_still_loaded_when_asked_for():
     exec("from tinynet import data_checks, plots")
 
 
-@pytest.mark.parametrize(
-    ("name", "instead"),
-    [
-        ("predict_classes", r"predict\(x\)\.argmax\(axis=1\)"),
-        ("predict_proba", r"predict"),
-        ("fit_generator", r"train_on_batch"),
-        ("evaluate_generator", r"test_on_batch"),
-        ("predict_generator", r"predict_on_batch"),
-        ("to_json", r"save .* load_model"),
-        ("to_yaml", r"save .* load_model"),
-        ("get_config", r"save .* load_model"),
-        ("outputs", r"input_shape and output_shape"),
-        ("weights", r"params; get_weights"),
-    ],
-)
-def test_methods_that_a_model_of_keras_has_say_what_to_call_instead(name, instead):
-    with pytest.raises(AttributeError, match=rf"^Sequential has no {name} in tinynet\. .*{instead}") as caught:
-        getattr(compiled(), name)
-    assert caught.value.name == name
-    assert not hasattr(Sequential(), name)
+OF_KERAS = {
+    (Sequential, "predict_classes"): r"predict\(x\)\.argmax\(axis=1\)",
+    (Sequential, "predict_proba"): "predict",
+    (Sequential, "fit_generator"): "train_on_batch",
+    (Sequential, "evaluate_generator"): "test_on_batch",
+    (Sequential, "predict_generator"): "predict_on_batch",
+    (Sequential, "to_json"): "save .* load_model",
+    (Sequential, "to_yaml"): "save .* load_model",
+    (Sequential, "get_config"): "save .* load_model",
+    (Sequential, "outputs"): "input_shape and output_shape",
+    (Sequential, "weights"): "params; get_weights",
+    (Flatten, "kernel"): r'params\["W"\]',
+    (Flatten, "bias"): r'params\["b"\]',
+    (Flatten, "trainable_variables"): "params; get_weights",
+    (Flatten, "built"): "output_shape; before, that is None",
+    (Flatten, "add_weight"): r"make\(input_shape, rng\)",
+    (Flatten, "output"): "input_shape and output_shape",
+}
 
 
-@pytest.mark.parametrize(
-    ("name", "instead"),
-    [
-        ("kernel", r'params\["W"\]'),
-        ("bias", r'params\["b"\]'),
-        ("trainable_variables", r"params; get_weights"),
-        ("built", r"output_shape; before, that is None"),
-        ("add_weight", r"make\(input_shape, rng\)"),
-        ("output", r"input_shape and output_shape"),
-    ],
-)
-def test_attributes_that_a_layer_of_keras_has_say_what_to_read_instead(name, instead):
-    with pytest.raises(AttributeError, match=rf"^Dense has no {name} in tinynet\. .*{instead}") as caught:
-        getattr(Dense(3), name)
+@pytest.mark.parametrize(("kind", "name"), OF_KERAS)
+def test_names_that_models_and_layers_of_keras_have_say_what_to_use_instead(kind, name):
+    expected = rf"^{kind.__name__} has no {name} in tinynet\. .*{OF_KERAS[kind, name]}"
+    with pytest.raises(AttributeError, match=expected) as caught:
+        getattr(kind(), name)
     assert caught.value.name == name
-    assert not hasattr(Flatten(), name)
+    assert not hasattr(kind(), name)
 
 
 def test_other_attributes_are_missing_as_anywhere():
@@ -1106,8 +1095,13 @@ def test_other_attributes_are_missing_as_anywhere():
         def size(self):
             return self.layers.size
 
-    with pytest.raises(AttributeError, match=r"^'list' object has no attribute 'size'$"):
-        Wrong().size  # noqa: B018
+        @property
+        def weights(self):  # which Keras has
+            return self.layers.weights
+
+    for name in ("size", "weights"):
+        with pytest.raises(AttributeError, match=rf"^'list' object has no attribute '{name}'$"):
+            getattr(Wrong(), name)
 
 
 @pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy, lambda model: pickle.loads(pickle.dumps(model))])

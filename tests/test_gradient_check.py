@@ -44,6 +44,12 @@ class Wrong(Bilinear):
         return self.spoil(dx, grads)
 
 
+def test_parameters_may_be_there_from_build_on_only():
+    layer = Bilinear()
+    del layer.params
+    assert check_gradients(layer, (4,)).ok
+
+
 def test_any_object_with_the_four_names_can_be_checked():
     layer = Bilinear()
     report = check_gradients(layer, (4,))

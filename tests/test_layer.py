@@ -109,6 +109,15 @@ def test_the_training_loop_s_way_back_gives_dx_as_well_unless_told_otherwise():
     assert given == [True, False]
 
 
+def test_a_pass_is_replaced_in_a_layer_or_in_its_class(monkeypatch):
+    layer = Scale()
+    assert not layer.backward_is_replaced()
+    monkeypatch.setattr(layer, "backward", layer.backward)
+    assert layer.backward_is_replaced()
+    monkeypatch.setattr(Scale, "backward", lambda self, dy, cache, *, need_dx=True: (dy, {}))
+    assert Scale().backward_is_replaced()
+
+
 def test_only_parameters_of_float64_are_made_float32():
     class Drawn(Layer):
         def make(self, input_shape, rng):

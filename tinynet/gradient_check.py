@@ -234,9 +234,9 @@ def _float64_copy(
     layer: Any, input_shape: Sequence[int] | None, x: npt.ArrayLike | None, n: int, rng: np.random.Generator
 ) -> tuple[Any, Array]:
     """A built copy of the layer whose parameters are float64, and a batch for it."""
-    if isinstance(layer, type) or not all(hasattr(layer, name) for name in ("build", "forward", "backward", "params")):
+    if isinstance(layer, type) or not all(hasattr(layer, name) for name in ("build", "forward", "backward")):
         what = f"the class {layer.__name__}" if isinstance(layer, type) else describe(layer)
-        raise TypeError(f"check_gradients takes a layer, with build, forward, backward and params, got {what}.")
+        raise TypeError(f"check_gradients takes a layer, with build, forward and backward, got {what}.")
     if x is not None:
         x = np.array(x, np.float64)
         if not x.size:

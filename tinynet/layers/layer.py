@@ -268,7 +268,7 @@ class Layer:
 
         def __getattr__(self, name: str) -> Any:
             """For what is not found otherwise: names of Keras's have a hint what to use instead."""
-            if name in self.keras_names:
+            if name in self.keras_names and not hasattr(type(self), name):
                 message = f"{type(self).__name__} has no {name} in tinynet. {self.keras_names[name]}"
                 raise AttributeError(message, name=name, obj=self)
             return super().__getattribute__(name)  # raises once more what it was, also in a property
