@@ -56,7 +56,8 @@ def not_negative(text: str) -> int:
 
 
 parser = argparse.ArgumentParser(description="Train the LeNet-5 of 1998, and compare its test error with the paper's.")
-parser.add_argument("--epochs", type=positive, metavar="N", default=12, help="rounds through the data (default: 12)")
+epochs_help = "rounds through the data (default: 12); in one alone it learns nothing yet"
+parser.add_argument("--epochs", type=positive, metavar="N", default=12, help=epochs_help)
 parser.add_argument("--seed", type=not_negative, metavar="N", default=0, help="start of all randomness (default: 0)")
 parser.add_argument("--threads", type=positive, metavar="N", help="threads to work on (default: one a core)")
 parser.add_argument("--data", metavar="FOLDER", help="four files in MNIST's format (default: MNIST, as packaged)")
@@ -225,7 +226,9 @@ print(f"training pixels: mean {x_train.mean():.2f}, standard deviation {x_train.
 # %% [markdown]
 # ## Training
 #
-# The test digits are used once, at the end: nothing is chosen by them.
+# The test digits are used once, at the end: nothing is chosen by them. For more than half of the first epoch the loss
+# stays at log(10) = 2.30, that of guessing. With `--epochs 1` the rate has fallen too far by then, and nine of ten
+# digits are wrong at the end; with two epochs it is 3.5%.
 
 # %%
 BATCH_SIZE = 64
